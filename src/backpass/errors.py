@@ -1,0 +1,98 @@
+"""The exceptions of backpass, in one tree.
+
+Every error that backpass raises on purpose is a `BackpassError`, and is also the built-in exception
+that a NumPy user expects, so both `except BackpassError` and `except ValueError` work::
+
+    BackpassError
+    ├── ConfigError             (ValueError)   a setting: environment, flag, configuration file
+    ├── DataError               (ValueError)   a data set: its file, its columns, its values
+    ├── CheckpointError         (ValueError)   a model or checkpoint file: unreadable, unfitting
+    └── MissingDependencyError  (ImportError)  an optional package that is not installed
+
+A message says what is wrong, why, the values, and the way out. This module imports nothing and is
+the lowest of the layers.
+"""
+
+
+class BackpassError(Exception):
+    """The root of every error that backpass raises on purpose."""
+
+
+class ConfigError(BackpassError, ValueError):
+    """A setting (environment, flag, configuration file) has a value that cannot be used."""
+
+
+class DataError(BackpassError, ValueError):
+    """A data set cannot be used as it is: its file, its columns or its values."""
+
+
+class CheckpointError(BackpassError, ValueError):
+    """A model or checkpoint file cannot be read, is damaged, or does not fit the model."""
+
+
+class MissingDependencyError(BackpassError, ImportError):
+    """An optional package is needed for what was asked and is not installed.
+
+    Args:
+        package: the name that pip installs, for example `"scikit-learn"`.
+        purpose: what needs it, as the subject of the sentence, for example `"The f1 metric"`.
+        extra: the extra of backpass that brings the package, for example `"train"`.
+
+    >>> error = MissingDependencyError("scikit-learn", "The f1 metric", extra="train")
+    >>> print(str(error).replace(". ", ".\\n"))
+    The f1 metric needs scikit-learn, which is not installed.
+    Install it with: pip install 'backpass[train]'
+    """
+
+    def __init__(self, package: str, purpose: str, *, extra: str | None = None) -> None:
+        """Build the sentence that names the package, what needs it, and what installs it."""
+        target = package if extra is None else f"'backpass[{extra}]'"
+        super().__init__(
+            f"{purpose} needs {package}, which is not installed. "
+            f"Install it with: pip install {target}"
+        )
+        self.package = package
+
+
+class ShapeError(BackpassError, ValueError):
+    """Shapes do not fit together."""
+
+
+class DTypeError(BackpassError, TypeError):
+    """An operation or a transform cannot take this dtype."""
+
+
+class TreeError(BackpassError, ValueError):
+    """Two nested containers that should have one structure differ."""
+
+
+class TracingError(BackpassError, TypeError):
+    """A traced value stands where Python or NumPy needs an actual number or array."""
+
+
+class LeakedTracerError(TracingError):
+    """A traced value is used after the transform that made it has returned."""
+
+
+class UnsupportedError(BackpassError, TypeError):
+    """A NumPy call on a traced value has no rule here, or one of its options has none."""
+
+
+class NotDifferentiableError(BackpassError, TypeError):
+    """A derivative is asked for that does not exist or is not built."""
+
+
+class AliasError(BackpassError, ValueError):
+    """A traced array is read after another array that shares its memory in NumPy was written in place."""
+
+
+class GradientCheckError(BackpassError, AssertionError):
+    """`check_grads` found a derivative that differs from the numerical one."""
+
+
+class NonFiniteError(BackpassError, FloatingPointError):
+    """NaN or infinity appeared where training cannot go on."""
+
+
+class VerificationError(BackpassError, AssertionError):
+    """A Graph breaks an invariant. It is a bug of backpass; please report it."""
