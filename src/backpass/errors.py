@@ -96,3 +96,7 @@ class NonFiniteError(BackpassError, FloatingPointError):
 
 class VerificationError(BackpassError, AssertionError):
     """A Graph breaks an invariant. It is a bug of backpass; please report it."""
+
+
+class DataTooLargeError(DataError, MemoryError):
+    """A data set would take more memory, once encoded, than the cap that stands for it."""
