@@ -4,10 +4,23 @@ Every error that backpass raises on purpose is a `BackpassError`, and is also th
 that a NumPy user expects, so both `except BackpassError` and `except ValueError` work::
 
     BackpassError
-    ├── ConfigError             (ValueError)   a setting: environment, flag, configuration file
-    ├── DataError               (ValueError)   a data set: its file, its columns, its values
-    ├── CheckpointError         (ValueError)   a model or checkpoint file: unreadable, unfitting
-    └── MissingDependencyError  (ImportError)  an optional package that is not installed
+    ├── ConfigError             (ValueError)         a setting: environment, flag, file
+    ├── DataError               (ValueError)         a data set: its file, its columns, its values
+    │   └── DataTooLargeError   (MemoryError)        its memory, once encoded, is above the cap
+    ├── CheckpointError         (ValueError)         a model file: unreadable, or it does not fit
+    ├── MetricError             (ValueError)         a metric: its name, or what it is given
+    ├── MissingDependencyError  (ImportError)        an optional package that is not installed
+    ├── ShapeError              (ValueError)         shapes that do not fit together
+    ├── DTypeError              (TypeError)          a dtype that an operation cannot take
+    ├── TreeError               (ValueError)         nested containers whose structures differ
+    ├── TracingError            (TypeError)          a traced value where a number is needed
+    │   └── LeakedTracerError                        a traced value after its transform returned
+    ├── UnsupportedError        (TypeError)          a NumPy call, or an option, without a rule
+    ├── NotDifferentiableError  (TypeError)          a derivative that does not exist
+    ├── AliasError              (ValueError)         a read after a write through another view
+    ├── GradientCheckError      (AssertionError)     check_grads found a wrong derivative
+    ├── NonFiniteError          (FloatingPointError) NaN or infinity in training
+    └── VerificationError       (AssertionError)     a Graph breaks an invariant: our bug
 
 A message says what is wrong, why, the values, and the way out. This module imports nothing and is
 the lowest of the layers.
@@ -28,6 +41,10 @@ class DataError(BackpassError, ValueError):
 
 class CheckpointError(BackpassError, ValueError):
     """A model or checkpoint file cannot be read, is damaged, or does not fit the model."""
+
+
+class MetricError(BackpassError, ValueError):
+    """A metric has no such name, or cannot take these predictions, targets or weights."""
 
 
 class MissingDependencyError(BackpassError, ImportError):
@@ -83,7 +100,7 @@ class NotDifferentiableError(BackpassError, TypeError):
 
 
 class AliasError(BackpassError, ValueError):
-    """A traced array is read after another array that shares its memory in NumPy was written in place."""
+    """A traced array is read after an array that shares its memory in NumPy was written to."""
 
 
 class GradientCheckError(BackpassError, AssertionError):
