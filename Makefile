@@ -33,7 +33,7 @@ endif
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # The workers of pytest already fill the cores; the BLAS of each may not do so once more.
-PYTEST := OPENBLAS_NUM_THREADS=1 $(PY) -m pytest
+PYTEST := OPENBLAS_NUM_THREADS=1 $(PY) -m pytest --dist loadgroup
 NEEDED_ELSEWHERE := peers or slow or browser
 
 .PHONY: help demo test slow peers browser lint format types layers docs bench clean

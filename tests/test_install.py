@@ -21,7 +21,7 @@ for name in names:
 print(len(names))
 """
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("install")]
 
 
 def run(*command: str | Path, cwd: Path = ROOT) -> str:
