@@ -1,0 +1,69 @@
+"""How names and values that come from data appear in a sentence, and how optional packages load.
+
+A column name or a cell may be a megabyte long, hold control characters, or be misspelt. Every
+message of this room quotes through here, so that none of that reaches a terminal as it is.
+"""
+
+import difflib
+import importlib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from backpass.errors import MissingDependencyError
+
+LONGEST_QUOTE = 60
+_MOST_NAMES_COMPARED = 5_000
+
+
+def quote(text: object) -> str:
+    """`text` as Python writes it, control characters escaped, cut at 60 characters."""
+    written = str(text)
+    if len(written) > LONGEST_QUOTE:
+        return f"{written[:LONGEST_QUOTE]!r}..."
+    return repr(written)
+
+
+def quote_list(items: Iterable[object], most: int = 10) -> str:
+    """The first `most` of `items`, quoted, and how many more there are."""
+    every = list(items)
+    shown = ", ".join(quote(item) for item in every[:most])
+    return shown if len(every) <= most else f"{shown} and {len(every) - most:,} more"
+
+
+def closest(name: str, names: Sequence[str]) -> str | None:
+    """The entry of `names` that is most like `name` (case does not count), or None."""
+    lower: dict[str, str] = {}
+    for known in names[:_MOST_NAMES_COMPARED]:
+        lower.setdefault(known[:LONGEST_QUOTE].casefold(), known)
+    found = difflib.get_close_matches(name[:LONGEST_QUOTE].casefold(), list(lower), n=1, cutoff=0.5)
+    return lower[found[0]] if found else None
+
+
+def did_you_mean(name: str, names: Sequence[str]) -> str:
+    """The end of an error about an unknown name: the closest one, and the list of all."""
+    near = closest(name, names)
+    hint = f" Did you mean {quote(near)}?" if near is not None else ""
+    return f"{hint} There are: {quote_list(names)}."
+
+
+def count(number: int, singular: str, plural: str | None = None) -> str:
+    """`number` with its noun: `1 row`, `1,000 rows`."""
+    return f"{number:,} {singular if number == 1 else (plural or singular + 's')}"
+
+
+def size(n_bytes: int) -> str:
+    """A number of bytes for people: `3.7 TiB`, `12 KiB`."""
+    amount = float(n_bytes)
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if amount < 1024:
+            return f"{amount:.3g} {unit}"
+        amount /= 1024
+    return f"{amount:,.1f} TiB"
+
+
+def optional_package(module: str, package: str, purpose: str) -> Any:
+    """Import `module` of an optional package, or say what needs it and what installs it."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise MissingDependencyError(package, purpose, extra="train") from error
