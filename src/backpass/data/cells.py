@@ -43,37 +43,63 @@ class CellOptions:
     categories: Sequence[str] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class CellSource:
+    """What the cells came from, for decisions and errors.
+
+    Attributes:
+        name: the name of the file.
+        comma_allowed: the delimiter is not a comma, so an unquoted `1,5` can stand in a cell.
+        place: gives the words for the row at an index.
+    """
+
+    name: str
+    comma_allowed: bool
+    place: Callable[[int], str]
+
+
 def typed_columns(
-    names: Sequence[str],
-    series: Sequence[Any],
-    options: CellOptions,
-    *,
-    comma_allowed: bool,
-    place: Callable[[int], str],
+    names: Sequence[str], cells: Any, options: CellOptions, source: CellSource
 ) -> tuple[list[Column], list[str]]:
-    """Columns of texts (polars String Series) as typed Columns, and notes on what was decided.
+    """Columns of texts as typed Columns, and notes on what was decided.
 
     Args:
-        names: one for each of `series`.
-        series: the cells as read, None where there is none.
+        names: one for each column of `cells`.
+        cells: a polars frame of String columns, as read.
         options: see `CellOptions`.
-        comma_allowed: the delimiter is not a comma, so an unquoted `1,5` can stand in a cell.
-        place: gives the words for the row at an index, for errors.
+        source: see `CellSource`.
+
+    Raises:
+        DataError: a column can be read in two ways; it says how to decide.
     """
-    cleaned = [_cleaned(cells, options.missing_values) for cells in series]
+    polars = optional_package("polars", "polars", "Reading a text table")
+    cells = _cleaned(cells, options.missing_values)
+    plain = cells.select(polars.all().cast(polars.Float64, strict=False))
+    whole = cells.select(polars.all().str.contains(_WHOLE).fill_null(True).all()).row(0)
     decimal = options.decimal
     notes: list[str] = []
-    if decimal is None and comma_allowed:
-        witness = next((n for n, c in zip(names, cleaned, strict=True) if _is_comma(c)), None)
-        if witness is not None:
+    if decimal is None and source.comma_allowed:
+        commas = cells.select(
+            polars.all().str.contains(COMMA_NUMBER).all()
+            & polars.all().str.contains(",", literal=True).any()
+        ).row(0)
+        if any(commas):
             decimal = ","
-            notes.append(f"Numbers have decimal commas (column {quote(witness)}).")
+            notes.append(
+                f"Numbers have decimal commas (column {quote(names[commas.index(True)])})."
+            )
     columns = []
-    for name, cells in zip(names, cleaned, strict=True):
+    for i, name in enumerate(names):
         if name in options.categories:
-            columns.append(Column.texts(name, cells.to_list()))
+            columns.append(Column.texts(name, cells[:, i].to_list()))
+            continue
+        texts = cells[:, i]
+        floats = plain[:, i] if decimal is None else _in_notation(texts, plain[:, i], decimal)
+        if floats.null_count() == texts.null_count():
+            values = floats.fill_null(float("nan")).to_numpy()
+            columns.append(Column.numbers(name, values, whole=whole[i]))
         else:
-            columns.append(_typed(name, cells, decimal, place, notes))
+            columns.append(_categories(name, texts, floats, decimal, source, notes))
     return columns, notes
 
 
@@ -101,10 +127,9 @@ def typed_column(name: str, values: Sequence[object]) -> Column:
             )
     polars = optional_package("polars", "polars", "Reading a column of mixed types")
     texts = [None if _is_nothing(value) else str(value) for value in values]
-    series = polars.Series(name, texts, dtype=polars.String)
-    columns, _ = typed_columns(
-        [name], [series], CellOptions(), comma_allowed=False, place=lambda i: f"row {i + 1}"
-    )
+    cells = polars.DataFrame([polars.Series("", texts, dtype=polars.String)])
+    source = CellSource("the data", False, lambda i: f"row {i + 1}")
+    columns, _ = typed_columns([name], cells, CellOptions(), source)
     return columns[0]
 
 
@@ -116,74 +141,66 @@ def _is_nothing(value: object) -> bool:
 
 def _cleaned(cells: Any, missing_values: Sequence[str]) -> Any:
     """The cells stripped of white space (also the no-break space), null where missing."""
-    stripped = cells.str.strip_chars()
-    words = list({value.strip().casefold() for value in missing_values} | {""})
-    return stripped.set(stripped.str.to_lowercase().is_in(words), None)
-
-
-def _is_comma(cells: Any) -> bool:
-    present = cells.drop_nulls()
-    return bool(
-        len(present)
-        and present.str.contains(",", literal=True).any()
-        and present.str.contains(COMMA_NUMBER).all()
-    )
-
-
-def _floats(cells: Any, decimal: str | None) -> Any:
-    """The cells as Float64, null where a cell is not a number in this notation."""
     polars = optional_package("polars", "polars", "Reading a text table")
-    plain = cells.cast(polars.Float64, strict=False)
-    if decimal is None:
-        return plain
+    words = list({value.strip().casefold() for value in missing_values} | {""})
+    stripped = cells.select(polars.all().str.strip_chars())
+    present = ~polars.all().str.to_lowercase().is_in(words)
+    return stripped.select(polars.when(present).then(polars.all()))
+
+
+def _in_notation(cells: Any, plain: Any, decimal: str) -> Any:
+    """The cells as Float64 with this decimal mark and groups of thousands by the other one.
+
+    A cell that does not have this form keeps what `plain`, the ordinary notation, gives.
+    """
+    polars = optional_package("polars", "polars", "Reading a text table")
     pattern, group = (COMMA_NUMBER, ".") if decimal == "," else (POINT_GROUPS, ",")
     bare = cells.str.replace_all(group, "", literal=True)
     if decimal == ",":
         bare = bare.str.replace_all(",", ".", literal=True)
-    grouped = bare.cast(polars.Float64, strict=False)
-    fits = cells.str.contains(pattern)
-    return grouped.zip_with(fits.fill_null(False), plain)
+    fits = cells.str.contains(pattern).fill_null(False)
+    return bare.cast(polars.Float64, strict=False).zip_with(fits, plain)
 
 
-def _typed(
-    name: str, cells: Any, decimal: str | None, place: Callable[[int], str], notes: list[str]
+def _categories(
+    name: str,
+    cells: Any,
+    floats: Any,
+    decimal: str | None,
+    source: CellSource,
+    notes: list[str],
 ) -> Column:
-    present = cells.is_not_null()
-    floats = _floats(cells, decimal)
-    other = present & floats.is_null()
-    n_present, n_other = int(present.sum()), int(other.sum())
-    if n_other == 0:
-        whole = bool(cells.str.contains(_WHOLE).fill_null(True).all())
-        return Column.numbers(name, floats.fill_null(float("nan")).to_numpy(), whole=whole)
+    """A column with cells that are no numbers, as texts; an error if it is mostly numbers."""
     if decimal is None:
-        _refuse_commas(name, cells)
-    if n_present == n_other:
-        return Column.texts(name, _booleans_alike(cells))
-    distinct = int(floats.drop_nulls().n_unique())
-    if distinct > MOST_MIXED_NUMBERS and n_other < n_present - n_other:
+        _refuse_commas(name, cells, source)
+    other = cells.is_not_null() & floats.is_null()
+    n_other = int(other.sum())
+    n_numbers = len(cells) - cells.null_count() - n_other
+    if n_numbers and floats.n_unique() > MOST_MIXED_NUMBERS and n_other < n_numbers:
         index = int(other.arg_max())
         raise DataError(
-            f"column {quote(name)} holds {n_present - n_other:,} numbers and "
-            f"{count(n_other, 'other cell')}, the first {quote(cells[index])} in {place(index)}. "
-            "If it stands for a missing value, add it to missing_values; if the column is a "
-            "set of categories, add the column to categories."
+            f"{source.name}: column {quote(name)} holds {n_numbers:,} numbers and "
+            f"{count(n_other, 'other cell')}, the first {quote(cells[index])} in "
+            f"{source.place(index)}. If it stands for a missing value, add it to missing_values; "
+            "if the column is a set of categories, add the column to categories."
         )
-    notes.append(
-        f"Column {quote(name)} mixes {count(n_present - n_other, 'number')} with "
-        f"{count(n_other, 'other cell')}: it is read as categories."
-    )
+    if n_numbers:
+        notes.append(
+            f"Column {quote(name)} mixes {count(n_numbers, 'number')} with "
+            f"{count(n_other, 'other cell')}: it is read as categories."
+        )
     return Column.texts(name, _booleans_alike(cells))
 
 
-def _refuse_commas(name: str, cells: Any) -> None:
-    """`1,234` may be 1234 or 1.234: where all cells are such numbers, the user has to say which."""
+def _refuse_commas(name: str, cells: Any, source: CellSource) -> None:
+    """`1,234` may be 1234 or 1.234: where all cells are numbers, the user has to say which."""
     present = cells.drop_nulls()
-    comma = bool(present.str.contains(COMMA_NUMBER).all())
-    grouped = bool(present.str.contains(f"{POINT_GROUPS}|{PLAIN_NUMBER}").all())
-    if comma or grouped:
+    number = f"{COMMA_NUMBER}|{POINT_GROUPS}|{PLAIN_NUMBER}"
+    if len(present) and present.str.contains(number).all():
         example = present.filter(present.str.contains(",", literal=True))[0]
         raise DataError(
-            f"column {quote(name)} holds numbers with commas, such as {quote(example)}. Set "
+            f"{source.name}: column {quote(name)} holds numbers with commas, such as "
+            f"{quote(example)}. Set "
             'decimal to "," if the comma is the decimal mark, or to "." if it groups thousands; '
             "if they are no numbers, add the column to categories."
         )

@@ -130,15 +130,21 @@ def check_decodes(path: Path, encoding: str) -> None:
             text = decoder.decode(block, final=last)
         except UnicodeDecodeError as error:
             before = error.object[: error.start].count(b"\n")
+            _refuse_nul(path, line, error.object[: error.start].decode(encoding))
             raise Undecodable(line + before, error.object[error.start]) from None
-        nul = text.find("\0")
-        if nul >= 0:
-            raise DataError(
-                f"{path.name}:{line + text.count(chr(10), 0, nul)}: a NUL character: this is not "
-                "a text table. It may be a binary file, damaged, or text in an encoding such as "
-                'utf-16, which can be named with encoding="utf-16-le".'
-            )
+        _refuse_nul(path, line, text)
         line += text.count("\n")
+
+
+def _refuse_nul(path: Path, line: int, text: str) -> None:
+    """Raise DataError if `text`, which begins in `line`, holds a NUL character."""
+    nul = text.find("\0")
+    if nul >= 0:
+        raise DataError(
+            f"{path.name}:{line + text.count(chr(10), 0, nul)}: a NUL character: this is not a "
+            "text table. It may be a binary file, damaged, or text in an encoding such as utf-16, "
+            'which can be named with encoding="utf-16-le".'
+        )
 
 
 def _blocks(path: Path) -> Iterator[tuple[bytes, bool]]:

@@ -63,7 +63,7 @@ def _written(state: Feature | Target) -> dict[str, Any]:
 
 
 def parse_preprocessor(text: str | bytes) -> dict[str, Any]:
-    """The fields of a Preprocessor from its JSON; CheckpointError for what `to_json` never wrote."""
+    """The fields of a Preprocessor from its JSON; CheckpointError where `to_json` differs."""
     document = _mapping(
         _parsed(text),
         "document",

@@ -24,7 +24,7 @@ from backpass.data.preprocessor import Preprocessor
 from backpass.data.streams import one_shot_name
 from backpass.data.table import Column, Table, table_of
 from backpass.data.text import TextOptions, read_text
-from backpass.data.wording import closest, count, optional_package, quote
+from backpass.data.wording import closest, count, optional_package, quote, quote_path
 from backpass.errors import DataError
 
 EMBEDDED = {
@@ -179,7 +179,7 @@ def _read_named(name: str, options: TextOptions, target: str | None) -> Table:
     except (OSError, ValueError) as error:
         raise DataError(_absent(name, error)) from error
     if path.is_dir():
-        raise DataError(f"{quote(name)} is a folder; give the path of one file in it.")
+        raise DataError(f"{quote_path(name)} is a folder; give the path of one file in it.")
     suffix = path.suffix.lower()
     reader = _READERS.get(suffix)
     try:
@@ -188,10 +188,10 @@ def _read_named(name: str, options: TextOptions, target: str | None) -> Table:
         if suffix in _TEXT_SUFFIXES or suffix == "":
             return read_text(path, options, target)
     except OSError as error:
-        raise DataError(f"{quote(name)} cannot be read: {error.strerror or error}.") from error
+        raise DataError(f"{quote_path(name)} cannot be read: {error.strerror or error}.") from error
     known = ", ".join((*_TEXT_SUFFIXES, *_READERS))
     raise DataError(
-        f"{quote(path.name)} is of no kind that is read here. Kinds: {known}. A workbook can be "
+        f"{quote_path(path.name)} is of no kind that is read here. Kinds: {known}. A workbook can be "
         "saved as CSV."
     )
 
@@ -199,17 +199,17 @@ def _read_named(name: str, options: TextOptions, target: str | None) -> Table:
 def _absent(name: str, error: Exception) -> str:
     if not isinstance(error, FileNotFoundError):
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        return f"{quote(name)} cannot be read: {reason}."
+        return f"{quote_path(name)} cannot be read: {reason}."
     sets = ", ".join(EMBEDDED)
     near = closest(name, list(EMBEDDED))
     if near is not None and os.sep not in name:
-        return f"There is no file and no embedded set {quote(name)}. Did you mean {near}? ({sets})"
+        return f"There is no file and no embedded set {quote_path(name)}. Did you mean {near}? ({sets})"
     parent = Path(name).parent
     if not parent.is_dir():
-        return f"There is no folder {quote(parent)} and so no file {quote(name)}."
+        return f"There is no folder {quote_path(parent)} and so no file {quote_path(name)}."
     near_file = closest(Path(name).name, sorted(os.listdir(parent))[:1000])
-    hint = f" Did you mean {quote(parent / near_file)}?" if near_file is not None else ""
-    return f"There is no file {quote(name)}.{hint} Embedded sets are: {sets}."
+    hint = f" Did you mean {quote_path(parent / near_file)}?" if near_file is not None else ""
+    return f"There is no file {quote_path(name)}.{hint} Embedded sets are: {sets}."
 
 
 def _read_embedded(name: str) -> Table:

@@ -78,10 +78,11 @@ def train_validation_test_split(
     counts = _class_counts(sizes, shares)
     for name, share, total in zip(("validation", "test"), shares, counts.sum(axis=0), strict=True):
         if share > 0 and total == 0:
+            classes = count(len(sizes), "class", "classes")
             raise DataError(
-                f"A stratified split leaves the {name} part empty: "
-                f"{count(len(sizes), 'class', 'classes')} in {count(n, 'row')}, the largest with {int(sizes.max()):,}. A class needs three "
-                "rows to be in every part. Give more data, or do not stratify."
+                f"A stratified split leaves the {name} part empty: {classes} in {count(n, 'row')}, "
+                f"the largest with {int(sizes.max()):,}. A class needs three rows to be in every "
+                "part. Give more data, or do not stratify."
             )
     return _divide(codes, counts, seed)
 

@@ -76,5 +76,6 @@ def check_task(target: Column, task: str, source: str) -> None:
     if len(classes) == 1:
         raise DataError(
             f"{source}: target column {quote(target.name)} has a single class, "
-            f"{quote(classes[0])}, in all {count(len(target), 'row')}. Classification needs at least two."
+            f"{quote(classes[0])}, in all {count(len(target), 'row')}. Classification needs at "
+            "least two."
         )

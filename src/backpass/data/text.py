@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from backpass.data.cells import CellOptions, typed_columns
+from backpass.data.cells import CellOptions, CellSource, typed_columns
 from backpass.data.encoding import find_encoding
 from backpass.data.table import Column, Table, table_of
 from backpass.data.wording import count, optional_package, quote, quote_list
@@ -110,16 +110,10 @@ def read_text(path: Path, options: TextOptions, target: str | None = None) -> Ta
         blocks, lines = _read_blocks(path, rest, len(first[1]))
     if not len(lines):
         raise DataError(f"{path.name} has a header ({count(len(first[1]), 'column')}) and no rows.")
-    series = _joined(blocks, len(first[1]))
-    series, lines, said = _without_empty_rows(series, lines)
-    names, more = _column_names(path, first[1] if header else None, len(series), target)
-    columns, decided = typed_columns(
-        names,
-        series,
-        options.cells,
-        comma_allowed=delimiter != ",",
-        place=lambda i: f"line {int(lines[i])}",
-    )
+    cells, lines, said = _without_empty_rows(_joined(blocks), lines)
+    names, more = _column_names(path, first[1] if header else None, cells.width, target)
+    origin = CellSource(path.name, delimiter != ",", lambda i: f"line {int(lines[i])}")
+    columns, decided = typed_columns(names, cells, options.cells, origin)
     columns, dropped = _without_index(columns, first[1] if header else None)
     return table_of(
         columns, path.name, lines=lines, notes=[*notes, *said, *more, *decided, *dropped]
@@ -232,29 +226,31 @@ def _column_names(
 
 def _read_blocks(
     path: Path, records: Iterator[tuple[int, list[str]]], width: int
-) -> tuple[list[list[Any]], np.ndarray]:
-    """The cells as polars Series, block by block of rows, and the line of each row."""
-    polars = optional_package("polars", "polars", "Reading a text table")
+) -> tuple[list[Any], np.ndarray]:
+    """The cells as polars frames, block by block of rows, and the line of each row."""
     rows_a_block = max(1, _CELLS_A_BLOCK // width)
-    blocks: list[list[Any]] = []
+    blocks: list[Any] = []
     block: list[list[str]] = []
     lines: list[int] = []
-
-    def flush() -> None:
-        cells = zip(*block, strict=True)
-        blocks.append([polars.Series("", column, dtype=polars.String) for column in cells])
-        block.clear()
-
     for line, record in records:
         if len(record) != width:
             raise DataError(_ragged(path, line, width, record))
         block.append(record)
         lines.append(line)
         if len(block) == rows_a_block:
-            flush()
+            blocks.append(_frame(block))
+            block = []
     if block:
-        flush()
+        blocks.append(_frame(block))
     return blocks, np.array(lines, dtype=np.int64)
+
+
+def _frame(block: list[list[str]]) -> Any:
+    polars = optional_package("polars", "polars", "Reading a text table")
+    columns = enumerate(zip(*block, strict=True))
+    return polars.DataFrame(
+        [polars.Series(str(i), cells, dtype=polars.String) for i, cells in columns]
+    )
 
 
 def _ragged(path: Path, line: int, width: int, record: Sequence[str]) -> str:
@@ -266,24 +262,21 @@ def _ragged(path: Path, line: int, width: int, record: Sequence[str]) -> str:
     return f"{path.name}:{line}: expected {count(width, 'field')}, found {len(record):,}. {hint}"
 
 
-def _joined(blocks: list[list[Any]], width: int) -> list[Any]:
-    polars = optional_package("polars", "polars", "Reading a text table")
-    return [polars.concat([block[i] for block in blocks]) for i in range(width)]
+def _joined(blocks: list[Any]) -> Any:
+    return optional_package("polars", "polars", "Reading a text table").concat(blocks)
 
 
-def _without_empty_rows(
-    series: list[Any], lines: np.ndarray
-) -> tuple[list[Any], np.ndarray, list[str]]:
+def _without_empty_rows(cells: Any, lines: np.ndarray) -> tuple[Any, np.ndarray, list[str]]:
     """Leave out rows of nothing but empty cells, which spreadsheets write below a table."""
-    if len(series) < 2:
-        return series, lines, []
-    full = np.zeros(len(lines), dtype=bool)
-    for cells in series:
-        full |= (cells.str.strip_chars() != "").to_numpy()
+    if cells.width < 2:
+        return cells, lines, []
+    polars = optional_package("polars", "polars", "Reading a text table")
+    filled = polars.any_horizontal(polars.all().str.strip_chars() != "")
+    full = cells.select(filled).to_series().to_numpy()
     if full.all() or not full.any():
-        return series, lines, []
+        return cells, lines, []
     note = f"Left out {count(int((~full).sum()), 'row')} with nothing but empty cells."
-    return [cells.filter(full) for cells in series], lines[full], [note]
+    return cells.filter(full), lines[full], [note]
 
 
 def _without_index(

@@ -12,15 +12,19 @@ from typing import Any
 from backpass.errors import MissingDependencyError
 
 LONGEST_QUOTE = 60
+LONGEST_PATH = 4096
 _MOST_NAMES_COMPARED = 5_000
 
 
-def quote(text: object) -> str:
-    """`text` as Python writes it, control characters escaped, cut at 60 characters."""
+def quote(text: object, most: int = LONGEST_QUOTE) -> str:
+    """`text` as Python writes it, control characters escaped, cut at `most` characters."""
     written = str(text)
-    if len(written) > LONGEST_QUOTE:
-        return f"{written[:LONGEST_QUOTE]!r}..."
-    return repr(written)
+    return repr(written) if len(written) <= most else f"{written[:most]!r}..."
+
+
+def quote_path(path: object) -> str:
+    """A path, quoted; cut only where no file system would take it."""
+    return quote(path, LONGEST_PATH)
 
 
 def quote_list(items: Iterable[object], most: int = 10) -> str:
