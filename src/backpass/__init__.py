@@ -1,8 +1,46 @@
 """backpass: backpropagation for NumPy code.
 
-It gives exact gradients of plain Python functions written with NumPy, and of neural networks.
-Functions take and return NumPy arrays. Importing this package starts nothing: no environment is
-read, no compiler is loaded, and nothing heavier than NumPy is imported.
+Exact gradients of plain NumPy functions and of neural networks. Start with `grad`, `value_and_grad` and `jit`;
+`backpass.nn` and `backpass.optim` build networks, `backpass.Trainer` trains them.
 """
 
+from __future__ import annotations
+
+from backpass import numpy
+from backpass.errors import BackpassError
+from backpass.flow import cond, custom_vjp
+from backpass.jit import jit
+from backpass.transforms import (
+    check_grads,
+    grad,
+    hessian,
+    hvp,
+    jacfwd,
+    jacrev,
+    jvp,
+    stop_gradient,
+    value_and_grad,
+    vjp,
+    vmap,
+)
+
 __version__ = "0.1.0"
+__all__ = [
+    "BackpassError",
+    "__version__",
+    "check_grads",
+    "cond",
+    "custom_vjp",
+    "grad",
+    "hessian",
+    "hvp",
+    "jacfwd",
+    "jacrev",
+    "jit",
+    "jvp",
+    "numpy",
+    "stop_gradient",
+    "value_and_grad",
+    "vjp",
+    "vmap",
+]

@@ -1,0 +1,8 @@
+"""From a Graph to something that runs. Here: a Program evaluated by the NumPy references of its primitives.
+
+The native compiler takes over the same entry, `compile_graph(graph) -> Program`.
+"""
+
+from backpass.codegen.program import Program, compile_graph
+
+__all__ = ["Program", "compile_graph"]

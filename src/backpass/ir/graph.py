@@ -1,0 +1,342 @@
+"""TensorType, Value, Node, Primitive, Graph: pure data, linked from results back to inputs.
+
+Invariant: a Node is made only by calling a Primitive, after its inputs, so `Node.order` rises along every edge and
+sorting by it is a topological sort. There is no tape and no ambient builder: a graph is whatever can be reached
+from its outputs. A Value belongs to the Scopes (calls of a transform) whose leaves it depends on; when those are
+closed the Value is just its array, and primitives applied to it run at once on NumPy and build nothing.
+Next: `prims/` for the primitives, `transforms/reverse.py` for the walk back.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from backpass.errors import LeakedTracerError
+
+Array = npt.NDArray[Any]
+Params = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class TensorType:
+    """Shape and dtype of one tensor."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    @property
+    def size(self) -> int:
+        """Number of elements, as a Python integer (it cannot overflow)."""
+        count = 1
+        for extent in self.shape:
+            count *= extent
+        return count
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the elements without padding."""
+        return self.size * self.dtype.itemsize
+
+    def __str__(self) -> str:
+        return f"{self.dtype.name}[{','.join(map(str, self.shape))}]"
+
+
+class ScopeKind(Enum):
+    """What opened a scope: it decides what an error says when a traced value is misused."""
+
+    DERIVATIVE = "grad"
+    LINEAR = "jvp"
+    BATCH = "vmap"
+    COMPILE = "jit"
+
+
+class Scope:
+    """The extent of one call of a transform. Closed when the user's function has returned."""
+
+    __slots__ = ("alive", "kind")
+
+    def __init__(self, kind: ScopeKind) -> None:
+        self.kind = kind
+        self.alive = True
+
+    def __enter__(self) -> Scope:
+        _depth.open += 1
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _depth.open -= 1
+        self.alive = False
+
+    @staticmethod
+    def any_open() -> bool:
+        """Whether a transform is running a function on this thread."""
+        return _depth.open > 0
+
+
+class _Depth(threading.local):
+    open = 0
+
+
+_depth = _Depth()
+
+
+NO_SCOPES: frozenset[Scope] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class SourceLine:
+    """The line of the user's code that asked for a node."""
+
+    file: str
+    line: int
+    function: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line} in {self.function}"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Value:
+    """One output of a Node, or a leaf (`node is None`): an input of a graph or a constant.
+
+    `array` is the concrete array where it is known. `scopes` are the scopes it was made in the reach of.
+    """
+
+    type: TensorType
+    node: Node | None
+    index: int
+    array: Array | None
+    scopes: frozenset[Scope]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.type.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.type.dtype
+
+    @property
+    def ndim(self) -> int:
+        return len(self.type.shape)
+
+
+Operand = Value | Array
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Node:
+    """One application of a primitive. `types` and `arrays` (where known) are those of its outputs."""
+
+    primitive: Primitive
+    inputs: tuple[Value, ...]
+    params: Params
+    types: tuple[TensorType, ...]
+    arrays: tuple[Array | None, ...]
+    scopes: frozenset[Scope]
+    order: int
+    source: SourceLine | None
+
+    def outputs(self) -> tuple[Value, ...]:
+        """Its outputs as Values."""
+        return tuple(
+            [Value(t, self, i, self.arrays[i], self.scopes) for i, t in enumerate(self.types)]
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class NotDifferentiable:
+    """States that a vjp rule cannot exist, and why."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotLowered:
+    """States that a primitive has no native lowering and is evaluated by its NumPy reference."""
+
+    reason: str
+
+
+ShapeRule = Callable[..., tuple[TensorType, ...]]
+# (cts, wanted, outputs, inputs, params) -> one cotangent or None for each input
+VjpRule = Callable[
+    [
+        tuple["Operand | None", ...],
+        tuple[bool, ...],
+        tuple["Operand", ...],
+        tuple["Operand", ...],
+        Params,
+    ],
+    Sequence["Operand | None"],
+]
+# (inputs, batched, size, params) -> (outputs, which outputs carry the batch at axis 0)
+BatchRule = Callable[
+    [tuple["Operand", ...], tuple[bool, ...], int, Params],
+    tuple[tuple["Operand", ...], tuple[bool, ...]],
+]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Primitive:
+    """An operation with every rule it has, in one place. No field has a default: a gap is stated.
+
+    `shape` maps input types to output types; `reference` computes arrays with NumPy and is the oracle of compiled
+    code; `vjp` maps cotangents of the outputs to cotangents of the inputs and is linear in them; `batch` maps the
+    primitive over a leading axis; `lower` says how the compiler treats it. Primitives never broadcast nor promote.
+    `outputs` is the number of outputs where it is fixed at one (an operand is returned) or None (a tuple is).
+    """
+
+    name: str
+    shape: ShapeRule
+    reference: Callable[..., Any]
+    vjp: VjpRule | NotDifferentiable
+    batch: BatchRule
+    lower: NotLowered
+    single: bool
+
+    def __call__(self, *operands: Operand, **params: Any) -> Any:
+        """Apply to operands: at once if none is being traced, else as a new Node."""
+        scopes = live_scopes(operands)
+        if not scopes:
+            return self.reference(*map(array_of, operands), **params)
+        outputs = apply(self, operands, params, scopes)
+        return outputs[0] if self.single else outputs
+
+    def __repr__(self) -> str:
+        return f"Primitive({self.name})"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Graph:
+    """A closed program: `nodes` in topological order compute `outputs` from `inputs`.
+
+    Leaves that are not inputs are constants and carry their array. An output may be an input or a constant.
+    """
+
+    inputs: tuple[Value, ...]
+    nodes: tuple[Node, ...]
+    outputs: tuple[Value, ...]
+
+    def __iter__(self) -> Iterator[Node]:
+        return iter(self.nodes)
+
+
+_orders = itertools.count()
+
+
+def apply(
+    primitive: Primitive, operands: Sequence[Operand], params: Params, scopes: frozenset[Scope]
+) -> tuple[Value, ...]:
+    """Make a Node in `scopes`; evaluate it at once when every input has its array."""
+    inputs = tuple([x if type(x) is Value else constant(x) for x in operands])
+    arrays: tuple[Array | None, ...]
+    if all([x.array is not None for x in inputs]):
+        result = primitive.reference(*[x.array for x in inputs], **params)
+        arrays = tuple(map(np.asarray, (result,) if primitive.single else result))
+        types = tuple([TensorType(a.shape, a.dtype) for a in arrays if a is not None])
+    else:
+        types = primitive.shape(*[x.type for x in inputs], **params)
+        arrays = (None,) * len(types)
+    return Node(
+        primitive, inputs, params, types, arrays, scopes, next(_orders), _user_line()
+    ).outputs()
+
+
+def rebuild(node: Node, inputs: tuple[Value, ...]) -> Node:
+    """The same application on other inputs of the same types, for captures and passes: nothing is evaluated."""
+    unknown = (None,) * len(node.types)
+    return Node(
+        node.primitive,
+        inputs,
+        node.params,
+        node.types,
+        unknown,
+        NO_SCOPES,
+        next(_orders),
+        node.source,
+    )
+
+
+def leaf(kind: TensorType, scopes: frozenset[Scope], array: Array | None = None) -> Value:
+    """An input: abstract, or concrete where `array` is given."""
+    return Value(kind, None, 0, array, scopes)
+
+
+def constant(x: object) -> Value:
+    """A leaf that holds an array and depends on nothing."""
+    array = np.asarray(x)
+    return Value(TensorType(array.shape, array.dtype), None, 0, array, NO_SCOPES)
+
+
+def is_live(x: object) -> bool:
+    """Whether x depends on a leaf of a scope that is still open."""
+    return type(x) is Value and any([scope.alive for scope in x.scopes])
+
+
+def live_scopes(operands: Sequence[object]) -> frozenset[Scope]:
+    """The open scopes that any operand depends on."""
+    found = NO_SCOPES
+    for x in operands:
+        if type(x) is Value and x.scopes is not found:
+            alive = x.scopes
+            for scope in alive:
+                if not scope.alive:
+                    alive = frozenset([s for s in alive if s.alive])
+                    break
+            found = alive if not found else found | alive
+    return found
+
+
+def array_of(x: Operand) -> Array:
+    """The array of an operand that is not being traced."""
+    if type(x) is not Value:
+        return x  # type: ignore[return-value]
+    if x.array is None:
+        raise LeakedTracerError(
+            f"a traced value {x.type}{_made_at(x)} is used after the transform that traced it has returned; "
+            "return it from the transformed function instead of keeping it in an outside variable"
+        )
+    return x.array
+
+
+def type_of(x: Operand) -> TensorType:
+    """Shape and dtype of an operand."""
+    if type(x) is Value:
+        return x.type
+    array = np.asarray(x)
+    return TensorType(array.shape, array.dtype)
+
+
+def _made_at(x: Value) -> str:
+    return "" if x.node is None or x.node.source is None else f" (made at {x.node.source})"
+
+
+_OWN_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_NUMPY_ROOT = os.path.dirname(os.path.abspath(np.__file__)) + os.sep
+
+
+def _user_line() -> SourceLine | None:
+    """The innermost frame outside this package and NumPy."""
+    frame = sys._getframe(2)  # pyright: ignore[reportPrivateUsage]
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if not file.startswith(_OWN_ROOT) and not file.startswith(_NUMPY_ROOT):
+            return SourceLine(file, frame.f_lineno, frame.f_code.co_name)
+        frame = frame.f_back
+    return None
+
+
+def user_line() -> SourceLine | None:
+    """The line of the user's code that is running, for error messages."""
+    return _user_line()

@@ -1,0 +1,210 @@
+"""jit: from a call's signature to a Program, and the call of it.
+
+The function is traced once for each signature (structure, shapes, dtypes, and what Modules and optimizers say of
+themselves) over abstract values; the Graph goes through the passes and is compiled. Cells of argument Modules and
+optimizers are extra inputs, and what the function writes to them becomes extra outputs, written back in place.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from backpass.codegen import Program, compile_graph
+from backpass.dtypes import check_supported
+from backpass.errors import TracingError
+from backpass.ir import Graph, Scope, ScopeKind, TensorType, is_live, leaf, type_of, verify
+from backpass.ops.operand import operand
+from backpass.passes import cse, dce, simplify
+from backpass.trace import Cell, Stateful, Tracer, bound, capture, to_result, unwrap
+from backpass.transforms.arguments import flat_outputs
+from backpass.tree import Tree, flatten, unflatten
+
+Function = Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """A program for one signature: which Cells it reads and writes, and how its outputs are nested."""
+
+    program: Program
+    cells: tuple[Cell, ...]
+    written: tuple[Cell, ...]
+    structure: Tree
+
+
+class Jitted:
+    """A function that is compiled on its first call with each signature. Made by `jit`."""
+
+    def __init__(self, function: Function, static_argnums: tuple[int, ...]) -> None:
+        functools.update_wrapper(self, function)
+        self.function = function
+        self.static_argnums = static_argnums
+        self._compiled: dict[Hashable, Compiled] = {}
+        self._lock = threading.RLock()
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        """Run the compiled function; inside another transform it is traced as part of it."""
+        found = _Arguments(args, options, self.static_argnums)
+        if found.traced():
+            return self.function(*args, **options)
+        compiled = self._get(found)
+        cells = [cell.read() for cell in compiled.cells]
+        outputs = compiled.program([*found.arrays, *cells])
+        count = len(outputs) - len(compiled.written)
+        for cell, array in zip(compiled.written, outputs[count:], strict=True):
+            cell.write(array)
+        return unflatten(compiled.structure, [to_result(x) for x in outputs[:count]])
+
+    def graph(self, *args: Any, **options: Any) -> Graph:
+        """The graph that a call with these arguments runs, after the passes."""
+        return self._get(_Arguments(args, options, self.static_argnums)).program.graph
+
+    def _get(self, found: _Arguments) -> Compiled:
+        key = found.signature()
+        compiled = self._compiled.get(key)
+        if compiled is None:
+            with self._lock:
+                compiled = self._compiled.get(key)
+                if compiled is None:
+                    compiled = self._compiled[key] = _compile(self.function, found)
+        return compiled
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        return self if instance is None else functools.partial(self, instance)
+
+
+class _Arguments:
+    """The arguments of one call: arrays to feed, Cells to bind, and the rest, which is static."""
+
+    __slots__ = ("arrays", "cells", "dynamic", "leaves", "places", "stateful", "structure")
+
+    def __init__(
+        self, args: tuple[Any, ...], options: dict[str, Any], static: tuple[int, ...]
+    ) -> None:
+        skipped = {i % len(args) for i in static if args}
+        given = tuple([_Static(x) if i in skipped else x for i, x in enumerate(args)])
+        self.leaves, self.structure = flatten((given, options))
+        self.stateful = [x for x in self.leaves if isinstance(x, Stateful)]
+        self.dynamic = [i for i, x in enumerate(self.leaves) if _is_array(x)]
+        self.arrays: list[Any] = []
+        if not self.traced():
+            self.arrays = [operand(self.leaves[i]) for i in self.dynamic]
+        cells: dict[Cell, None] = {}
+        for x in self.stateful:
+            cells.update(dict.fromkeys(x.__backpass_cells__().values()))
+        cells.update(dict.fromkeys([x for x in self.leaves if isinstance(x, Cell)]))
+        self.cells = tuple(cells)
+
+    def traced(self) -> bool:
+        """Whether an outer transform is tracing any argument."""
+        return any([isinstance(x, Tracer) and is_live(x.value) for x in self.leaves]) or any(
+            [
+                isinstance(cell.read(), Tracer)
+                for x in self.stateful
+                for cell in x.__backpass_cells__().values()
+            ]
+        )
+
+    def signature(self) -> Hashable:
+        """Equal for two calls that may share a program."""
+        parts: list[Hashable] = [self.structure]
+        dynamic = set(self.dynamic)
+        for i, x in enumerate(self.leaves):
+            if i in dynamic:
+                continue
+            if isinstance(x, Stateful):
+                parts.append((id(x), x.__backpass_static__()))
+            elif isinstance(x, Cell):
+                parts.append(id(x))
+            else:
+                parts.append(_static_key(x))
+        parts.extend([type_of(x) for x in self.arrays])
+        parts.extend([(id(c), c.shape, c.dtype) for c in self.cells])
+        return tuple(parts)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Static:
+    """An argument that is part of the signature, by its value."""
+
+    value: Any
+
+
+def _static_key(x: Any) -> Hashable:
+    value = x.value if isinstance(x, _Static) else x
+    try:
+        hash(value)
+    except TypeError as error:
+        raise TracingError(
+            f"jit: a static argument of type {type(value).__name__} is not hashable; make it a tuple or a frozen "
+            "object, or pass an array"
+        ) from error
+    return type(value), value
+
+
+def _is_array(x: Any) -> bool:
+    return isinstance(x, (np.ndarray, np.generic, int, float, Tracer)) and not isinstance(
+        x, bool | Cell
+    )
+
+
+def _compile(function: Function, found: _Arguments) -> Compiled:
+    """Trace, simplify, verify and compile one signature."""
+    with Scope(ScopeKind.COMPILE) as scope:
+        own = frozenset((scope,))
+        for x in found.arrays:
+            check_supported(type_of(x).dtype, "jit")
+        inputs = [leaf(type_of(x), own) for x in found.arrays]
+        states = [leaf(TensorType(c.shape, c.dtype), own) for c in found.cells]
+        leaves = [x.value if isinstance(x, _Static) else x for x in found.leaves]
+        for i, v in zip(found.dynamic, inputs, strict=True):
+            leaves[i] = Tracer(v)
+        args, options = unflatten(found.structure, leaves)
+        bindings = {c: Tracer(v) for c, v in zip(found.cells, states, strict=True)}
+        with bound(bindings, closed=True) as overlay:
+            out = function(*args, **options)
+        outputs, structure = flat_outputs(out)
+        written = [c for c in overlay.written if c in bindings]
+        news = [operand(unwrap(overlay.values[c])) for c in written]
+        captured = capture([*inputs, *states], [*outputs, *news], scope)
+    if captured.free:
+        raise TracingError(
+            "jit: the function uses a traced value of an outer transform that is not an argument"
+        )
+    graph = verify(dce(cse(simplify(captured.graph))))
+    return Compiled(compile_graph(graph), found.cells, tuple(written), structure)
+
+
+def jit(function: Function | None = None, *, static_argnums: int | Sequence[int] = ()) -> Any:
+    """Compile a function of arrays, containers of them, Modules and optimizers.
+
+    Args:
+        function: NumPy code without Python branches on array values. Arrays and numbers are traced; strings, booleans,
+            None and `static_argnums` are part of the signature. Modules and optimizers among the arguments are
+            updated in place.
+        static_argnums: positions whose values are fixed at compile time (hashable).
+
+    Returns:
+        A function with the same arguments. The first call with each signature compiles. Inside another transform it
+        runs as part of it.
+
+    Raises:
+        TypeError: (TracingError) where Python needs the value of a traced array, naming the line and `bp.cond`.
+
+    >>> import numpy as np
+    >>> jit(lambda x: np.sum(x**2))(np.array([1.0, 2.0]))
+    np.float64(5.0)
+    """
+    static = (static_argnums,) if isinstance(static_argnums, int) else tuple(static_argnums)
+    if function is None:
+        return lambda f: Jitted(f, static)
+    return Jitted(function, static)
+
+
+__all__ = ["Jitted", "jit"]

@@ -1,0 +1,77 @@
+"""Creation functions: NumPy's own outside of transforms; inside, arrays that traced values can be written into."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from backpass.ir import Scope, Value, is_live
+from backpass.ir.graph import constant
+from backpass.ops import shape as shape_ops
+from backpass.ops.elementwise import astype
+from backpass.trace import Tracer, unwrap, wrap
+from backpass.trace.cells import read_cells
+
+
+def _holding(x: Any) -> Any:
+    """x as it is outside of transforms, and inside as a traced constant that takes in-place writes."""
+    return Tracer(constant(x)) if Scope.any_open() else x
+
+
+def _created(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def create(*args: Any, **options: Any) -> Any:
+        return _holding(function(*args, **options))
+
+    create.__doc__ = (
+        f"np.{function.__name__}; under a transform, traced values can be written into the result."
+    )
+    return create
+
+
+zeros = _created(np.zeros)
+ones = _created(np.ones)
+full = _created(np.full)
+empty = _created(np.zeros)
+arange = _created(np.arange)
+linspace = _created(np.linspace)
+eye = _created(np.eye)
+identity = _created(np.identity)
+
+
+def array(x: Any, dtype: Any = None) -> Any:
+    """An array from numbers, arrays and traced values nested in lists and tuples.
+
+    >>> array([1.0, 2.0])
+    array([1., 2.])
+    """
+    plain = unwrap(read_cells(x))
+    if not _holds_value(plain):
+        return _holding(np.array(plain, dtype=dtype))
+    value = _stacked(plain)
+    return wrap(value if dtype is None else astype(value, dtype))
+
+
+def asarray(x: Any, dtype: Any = None) -> Any:
+    """x itself if it is an array (or traced) of this dtype, else `array(x, dtype)`."""
+    if isinstance(x, Tracer) and (dtype is None or x.dtype == np.dtype(dtype)):
+        return x
+    if isinstance(x, np.ndarray):
+        return np.asarray(x, dtype=dtype)
+    return array(x, dtype)
+
+
+def _holds_value(x: Any) -> bool:
+    if isinstance(x, (list, tuple)):
+        return any([_holds_value(v) for v in x])
+    return type(x) is Value and is_live(x)
+
+
+def _stacked(x: Any) -> Any:
+    if isinstance(x, (list, tuple)) and _holds_value(x):
+        parts: Sequence[Any] = [_stacked(v) for v in x]
+        return shape_ops.stack(parts)
+    return x if type(x) is Value else np.asarray(x)

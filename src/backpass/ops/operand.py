@@ -1,0 +1,124 @@
+"""From what a caller passes to the operands of primitives: conversion, broadcasting, promotion, axes.
+
+An operand is an array or a traced Value. Primitives never broadcast nor promote; these functions insert the
+explicit `broadcast` and `cast` that NumPy would do silently, so that no rule ever has to undo them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
+
+from backpass.dtypes import DType, check_supported
+from backpass.errors import ShapeError, UnsupportedError
+from backpass.ir import Operand, Value, array_of, is_live, type_of
+from backpass.prims import elementwise as el
+from backpass.prims.rules import broadcast
+from backpass.prims.shape import reshape
+
+Axis = int | Sequence[int] | None
+
+
+def operand(x: Any) -> Operand:
+    """x as an operand: a traced Value as it is, anything else as a native-endian array of a supported dtype."""
+    if type(x) is Value:
+        return x if is_live(x) else array_of(x)
+    if isinstance(x, np.ma.MaskedArray):
+        raise UnsupportedError(
+            "masked arrays are not supported: fill them first, with x.filled(value)"
+        )
+    array = np.asarray(x)
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    check_supported(array.dtype, "operand")
+    return array
+
+
+def shape_of(x: Operand) -> tuple[int, ...]:
+    """The shape of an operand."""
+    return type_of(x).shape
+
+
+def dtype_of(x: Operand) -> DType:
+    """The dtype of an operand."""
+    return type_of(x).dtype
+
+
+def cast_to(x: Operand, dtype: DType) -> Operand:
+    """x in another dtype, itself if it has it already."""
+    return x if dtype_of(x) == dtype else el.cast(x, dtype=dtype)
+
+
+def broadcast_to(x: Operand, shape: tuple[int, ...]) -> Operand:
+    """x broadcast as NumPy does: new axes in front, and extents of 1 stretched."""
+    own = shape_of(x)
+    if own == shape:
+        return x
+    new = len(shape) - len(own)
+    stretched = [i for i, n in enumerate(own) if n == 1 and shape[new + i] != 1]
+    if new < 0 or any([n != shape[new + i] and n != 1 for i, n in enumerate(own)]):
+        raise ShapeError(f"cannot broadcast shape {own} to {shape}")
+    if stretched:
+        x = reshape(x, shape=tuple([n for i, n in enumerate(own) if i not in stretched]))
+    axes = (*range(new), *[new + i for i in stretched])
+    return broadcast(x, shape=shape, axes=axes)
+
+
+def broadcast_shape(what: str, *shapes: tuple[int, ...]) -> tuple[int, ...]:
+    """The common shape, or an error that names the operation and all the shapes."""
+    try:
+        return np.broadcast_shapes(*shapes)
+    except ValueError as error:
+        listed = " and ".join(map(str, shapes))
+        raise ShapeError(f"{what}: shapes {listed} do not broadcast together") from error
+
+
+def common_shape(what: str, *xs: Operand) -> list[Operand]:
+    """All operands broadcast to their common shape."""
+    shapes = [shape_of(x) for x in xs]
+    if all([s == shapes[0] for s in shapes]):
+        return list(xs)
+    shape = broadcast_shape(what, *shapes)
+    return [broadcast_to(x, shape) for x in xs]
+
+
+def axes_of(x: Operand, axis: Axis) -> tuple[int, ...]:
+    """`axis` as sorted non-negative axes; None means all of them."""
+    ndim = len(shape_of(x))
+    if axis is None:
+        return tuple(range(ndim))
+    return tuple(sorted(normalize_axis_tuple(axis, ndim, "axis")))
+
+
+def axis_of(x: Operand, axis: int) -> int:
+    """One axis, made non-negative."""
+    return normalize_axis_index(axis, len(shape_of(x)))
+
+
+def restore(x: Operand, axes: tuple[int, ...], keepdims: bool) -> Operand:
+    """A reduced operand with extents of 1 put back at `axes` if keepdims."""
+    if not keepdims:
+        return x
+    shape = list(shape_of(x))
+    for axis in axes:
+        shape.insert(axis, 1)
+    return reshape(x, shape=tuple(shape))
+
+
+def extent(shape: tuple[int, ...], axes: Sequence[int]) -> int:
+    """Number of elements along `axes`."""
+    count = 1
+    for axis in axes:
+        count *= shape[axis]
+    return count
+
+
+def refuse_option(function: str, option: str, value: object, default: object = None) -> None:
+    """Raise for an option of NumPy's that has no rule here, unless it has its default."""
+    if value is not default and value is not np._NoValue and value != default:  # type: ignore[attr-defined]
+        raise UnsupportedError(
+            f"{function}: the option {option}={value!r} is not supported on traced arrays"
+        )

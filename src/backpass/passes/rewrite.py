@@ -1,0 +1,33 @@
+"""The one walk that passes share: rebuild a graph node by node, with a rule that may answer otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from backpass.ir import Graph, Node, Value
+from backpass.ir.graph import rebuild
+
+# Given a node with its new inputs: the Values to use instead of its outputs, or None to keep it.
+Rule = Callable[[Node], tuple[Value, ...] | None]
+
+
+def rewrite(graph: Graph, rule: Rule) -> Graph:
+    """The graph with `rule` applied to each node in order. A node whose inputs did not change is kept as it is."""
+    instead: dict[Node, tuple[Value, ...]] = {}
+    nodes: list[Node] = []
+
+    def moved(v: Value) -> Value:
+        return instead[v.node][v.index] if v.node is not None and v.node in instead else v
+
+    for node in graph.nodes:
+        inputs = tuple(map(moved, node.inputs))
+        same = all([a is b for a, b in zip(inputs, node.inputs, strict=True)])
+        current = node if same else rebuild(node, inputs)
+        answer = rule(current)
+        if answer is not None:
+            instead[node] = answer
+            continue
+        nodes.append(current)
+        if not same:
+            instead[node] = current.outputs()
+    return Graph(graph.inputs, tuple(nodes), tuple(map(moved, graph.outputs)))

@@ -1,0 +1,177 @@
+"""Reading and writing at integer positions: gather, scatter_add (its adjoint), scatter_set.
+
+All act on the leading axes: k index arrays of one shape address the first k axes of x, the other axes come whole.
+Indices may be negative and are checked: an index out of range raises IndexError, as in NumPy.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from backpass.errors import ShapeError
+from backpass.ir import NotDifferentiable, Operand, Primitive, TensorType, type_of
+from backpass.ir.graph import Array, Params
+from backpass.prims.elementwise import equal, select
+from backpass.prims.rules import INTERPRETED, broadcast, lead, zeros_like
+
+Ints = tuple[int, ...]
+INTEGER_INDEX = NotDifferentiable("integer index")
+
+
+def _index_shape(indices: tuple[TensorType, ...]) -> Ints:
+    for i in indices[1:]:
+        if i.shape != indices[0].shape:
+            raise ShapeError(f"index arrays have shapes {indices[0]} and {i}")
+    return indices[0].shape
+
+
+def _gather_shape(x: TensorType, *indices: TensorType) -> tuple[TensorType, ...]:
+    return (TensorType((*_index_shape(indices), *x.shape[len(indices) :]), x.dtype),)
+
+
+def _pull_gather(
+    cts: tuple[Operand | None, ...],
+    wanted: tuple[bool, ...],
+    outputs: tuple[Operand, ...],
+    inputs: tuple[Operand, ...],
+    params: Params,
+) -> list[Operand | None]:
+    pulled = scatter_add(cts[0], *inputs[1:], shape=type_of(inputs[0]).shape)  # type: ignore[arg-type]
+    return [pulled, *[None] * (len(inputs) - 1)]
+
+
+def _row_numbers(size: int, index_shape: Ints) -> Operand:
+    """For each element of an index array its place in the batch."""
+    rows = np.arange(size)
+    return broadcast(rows, shape=(size, *index_shape), axes=tuple(range(1, 1 + len(index_shape))))
+
+
+def _lead_all(inputs: tuple[Operand, ...], batched: tuple[bool, ...], size: int) -> list[Operand]:
+    return [lead(x, b, size) for x, b in zip(inputs, batched, strict=True)]
+
+
+def _gather_batch(
+    inputs: tuple[Operand, ...], batched: tuple[bool, ...], size: int, params: Params
+) -> tuple[tuple[Operand, ...], tuple[bool, ...]]:
+    x, *indices = _lead_all(inputs, batched, size)
+    rows = _row_numbers(size, type_of(indices[0]).shape[1:])
+    return (gather(x, rows, *indices),), (True,)
+
+
+# gather(x, i, j, ...)[n] = x[i[n], j[n], ...]
+gather = Primitive(
+    name="gather",
+    shape=_gather_shape,
+    reference=lambda x, *indices: x[tuple(indices)],
+    vjp=_pull_gather,
+    batch=_gather_batch,
+    lower=INTERPRETED,
+    single=True,
+)
+
+
+def _scatter_add_reference(u: Array, *indices: Array, shape: Ints) -> Array:
+    out = np.zeros(shape, u.dtype)
+    np.add.at(out, tuple(indices), u)
+    return out
+
+
+def _scatter_add_shape(u: TensorType, *indices: TensorType, shape: Ints) -> tuple[TensorType, ...]:
+    expected = (*_index_shape(indices), *shape[len(indices) :])
+    if u.shape != expected:
+        raise ShapeError(f"scatter_add: updates {u} should have shape {expected}")
+    return (TensorType(tuple(shape), u.dtype),)
+
+
+def _pull_scatter_add(
+    cts: tuple[Operand | None, ...],
+    wanted: tuple[bool, ...],
+    outputs: tuple[Operand, ...],
+    inputs: tuple[Operand, ...],
+    params: Params,
+) -> list[Operand | None]:
+    pulled = gather(cts[0], *inputs[1:])  # type: ignore[arg-type]
+    return [pulled, *[None] * (len(inputs) - 1)]
+
+
+def _scatter_add_batch(
+    inputs: tuple[Operand, ...], batched: tuple[bool, ...], size: int, params: Params
+) -> tuple[tuple[Operand, ...], tuple[bool, ...]]:
+    u, *indices = _lead_all(inputs, batched, size)
+    rows = _row_numbers(size, type_of(indices[0]).shape[1:])
+    return (scatter_add(u, rows, *indices, shape=(size, *params["shape"])),), (True,)
+
+
+# scatter_add(u, i, j, ..., shape): zeros of `shape` with u[n] added at [i[n], j[n], ...], in the order of n.
+scatter_add = Primitive(
+    name="scatter_add",
+    shape=_scatter_add_shape,
+    reference=_scatter_add_reference,
+    vjp=_pull_scatter_add,
+    batch=_scatter_add_batch,
+    lower=INTERPRETED,
+    single=True,
+)
+
+
+def _scatter_set_reference(x: Array, u: Array, *indices: Array) -> Array:
+    out = np.array(x)
+    out[tuple(indices)] = u
+    return out
+
+
+def _scatter_set_shape(
+    x: TensorType, u: TensorType, *indices: TensorType
+) -> tuple[TensorType, ...]:
+    expected = _gather_shape(x, *indices)[0]
+    if u != expected:
+        raise ShapeError(f"scatter_set: values {u} should be {expected}")
+    return (x,)
+
+
+def _pull_scatter_set(
+    cts: tuple[Operand | None, ...],
+    wanted: tuple[bool, ...],
+    outputs: tuple[Operand, ...],
+    inputs: tuple[Operand, ...],
+    params: Params,
+) -> list[Operand | None]:
+    x, u, *indices = inputs
+    ct = cts[0]
+    to_x = scatter_set(ct, zeros_like(u), *indices) if wanted[0] else None  # type: ignore[arg-type]
+    to_u = _last_writes(gather(ct, *indices), x, indices) if wanted[1] else None  # type: ignore[arg-type]
+    return [to_x, to_u, *[None] * len(indices)]
+
+
+def _last_writes(ct: Operand, x: Operand, indices: list[Operand]) -> Operand:
+    """ct where a write is the last at its position, else 0: with repeated indices the earlier ones are lost."""
+    shape = type_of(indices[0]).shape
+    count = 1
+    for extent in shape:
+        count *= extent
+    turn = np.arange(count).reshape(shape)
+    ground = np.full(type_of(x).shape[: len(indices)], -1)
+    last = equal(gather(scatter_set(ground, turn, *indices), *indices), turn)
+    ndim = len(type_of(ct).shape)
+    whole = broadcast(last, shape=type_of(ct).shape, axes=tuple(range(len(shape), ndim)))
+    return select(whole, ct, zeros_like(ct))
+
+
+def _scatter_set_batch(
+    inputs: tuple[Operand, ...], batched: tuple[bool, ...], size: int, params: Params
+) -> tuple[tuple[Operand, ...], tuple[bool, ...]]:
+    x, u, *indices = _lead_all(inputs, batched, size)
+    rows = _row_numbers(size, type_of(indices[0]).shape[1:])
+    return (scatter_set(x, u, rows, *indices),), (True,)
+
+
+# scatter_set(x, u, i, j, ...): x with u[n] at [i[n], j[n], ...]; of repeated positions the last n stays.
+scatter_set = Primitive(
+    name="scatter_set",
+    shape=_scatter_set_shape,
+    reference=_scatter_set_reference,
+    vjp=_pull_scatter_set,
+    batch=_scatter_set_batch,
+    lower=INTERPRETED,
+    single=True,
+)

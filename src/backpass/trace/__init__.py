@@ -1,0 +1,18 @@
+"""From Python code to a Graph: the Tracer, NumPy's protocols, capture, and Cells (arrays that outlive calls)."""
+
+from backpass.trace.capture import Captured, capture, evaluate
+from backpass.trace.cells import Cell, Stateful, bound
+from backpass.trace.tracer import Tracer, to_result, unwrap, wrap
+
+__all__ = [
+    "Captured",
+    "Cell",
+    "Stateful",
+    "Tracer",
+    "bound",
+    "capture",
+    "evaluate",
+    "to_result",
+    "unwrap",
+    "wrap",
+]

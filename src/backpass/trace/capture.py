@@ -1,0 +1,90 @@
+"""From a call to a closed Graph, and from a Graph back to values.
+
+`capture` walks back from the outputs to the leaves of a scope. Values from outside the scope that are still being
+traced by an outer transform become extra inputs (`free`); all else from outside is a constant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from backpass.ir import Graph, Node, Operand, Scope, Value, array_of, constant
+from backpass.ir.graph import rebuild
+
+Rule = Callable[[Node, tuple[Operand, ...]], Sequence[Operand]]
+
+
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """A closed graph: its last inputs stand for the `free` Values of outer transforms."""
+
+    graph: Graph
+    free: tuple[Value, ...]
+
+
+def nodes_between(outputs: Sequence[object], scope: Scope) -> list[Node]:
+    """The nodes made in `scope` that the outputs depend on, in topological order. No recursion."""
+    found: dict[Node, None] = {}
+    pending = [
+        v.node for v in outputs if type(v) is Value and v.node is not None and scope in v.scopes
+    ]
+    while pending:
+        node = pending.pop()
+        if node in found:
+            continue
+        found[node] = None
+        for v in node.inputs:
+            if v.node is not None and scope in v.scopes and v.node not in found:
+                pending.append(v.node)
+    return sorted(found, key=lambda node: node.order)
+
+
+def capture(inputs: Sequence[Value], outputs: Sequence[Operand], scope: Scope) -> Captured:
+    """The graph from `inputs`, leaves of `scope`, to `outputs`."""
+    results = [x if type(x) is Value else constant(x) for x in outputs]
+    nodes = nodes_between(results, scope)
+    rebuilt: dict[Node, Node] = {}
+    leaves: dict[Value, Value] = {v: v for v in inputs}
+    free: dict[Value, Value] = {}
+
+    def inward(v: Value) -> Value:
+        if v.node is not None and v.node in rebuilt:
+            return rebuilt[v.node].outputs()[v.index]
+        if v in leaves:
+            return leaves[v]
+        if any([s.alive and s is not scope for s in v.scopes]):
+            leaves[v] = free[v] = Value(v.type, None, 0, None, v.scopes)
+        else:
+            leaves[v] = constant(array_of(v))
+        return leaves[v]
+
+    for node in nodes:
+        rebuilt[node] = rebuild(node, tuple(map(inward, node.inputs)))
+    closed = tuple(map(inward, results))
+    graph = Graph((*inputs, *free.values()), tuple(rebuilt.values()), closed)
+    return Captured(graph, tuple(free))
+
+
+def apply_primitive(node: Node, inputs: tuple[Operand, ...]) -> Sequence[Operand]:
+    """The rule of plain evaluation: the same primitive on these inputs."""
+    found: Any = node.primitive(*inputs, **node.params)
+    return (found,) if node.primitive.single else found
+
+
+def evaluate(
+    graph: Graph, arguments: Sequence[Operand], rule: Rule = apply_primitive
+) -> list[Operand]:
+    """The outputs of a graph for these arguments, by applying `rule` to each node in turn."""
+    leaves = dict(zip(graph.inputs, arguments, strict=True))
+    results: dict[Node, Sequence[Operand]] = {}
+
+    def read(v: Value) -> Operand:
+        if v.node is not None:
+            return results[v.node][v.index]
+        return leaves[v] if v in leaves else v
+
+    for node in graph.nodes:
+        results[node] = rule(node, tuple([read(v) for v in node.inputs]))
+    return [read(v) for v in graph.outputs]

@@ -1,0 +1,34 @@
+"""Which function of `ops/` answers which NumPy function, ufunc or array method: the tables of `ops/`, joined.
+
+Read by the Tracer's protocols and by the coverage table of the documentation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from backpass.ops import elementwise, indexing, product, reduction, shape
+
+Function = Callable[..., Any]
+
+FUNCTIONS: dict[Function, Function] = {
+    **elementwise.FUNCTIONS,
+    **reduction.FUNCTIONS,
+    **shape.FUNCTIONS,
+    **indexing.FUNCTIONS,
+    **product.FUNCTIONS,
+}
+METHODS: dict[str, Function] = {
+    **elementwise.METHODS,
+    **reduction.METHODS,
+    **shape.METHODS,
+    **indexing.METHODS,
+    **product.METHODS,
+}
+UFUNCS: dict[np.ufunc, Function] = {**elementwise.UFUNCS, **product.UFUNCS}
+REDUCE = reduction.REDUCE
+ACCUMULATE = reduction.ACCUMULATE
+VIEWS = shape.VIEWS | {indexing.diagonal}

@@ -1,0 +1,514 @@
+"""Tracer: a Value with NumPy's operators and protocols. Nothing else knows operators.
+
+`np.*` on a Tracer arrives in `__array_ufunc__` or `__array_function__`, which look up a function of `ops/` in
+`dispatch.py`. In-place code (`x[i] = v`, `x += y`, `out=x`) gives the Tracer another Value. Where NumPy would share
+memory between two arrays, writing to one makes the other stale: using it raises an AliasError that names both lines,
+since it would read old values here and new ones in NumPy. A Tracer lives inside a transform only.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn
+
+import numpy as np
+
+from backpass.errors import AliasError, TracingError, UnsupportedError
+from backpass.ir import Operand, SourceLine, TensorType, Value, constant, is_live
+from backpass.ir.graph import ScopeKind, user_line
+from backpass.ops import indexing
+from backpass.ops import shape as shape_ops
+from backpass.ops.elementwise import where as choose
+from backpass.ops.operand import broadcast_to, cast_to, operand
+from backpass.trace.dispatch import ACCUMULATE, FUNCTIONS, METHODS, REDUCE, UFUNCS, VIEWS
+
+
+class Tracer(np.lib.mixins.NDArrayOperatorsMixin):
+    """A traced array. It answers to NumPy's functions, operators and array methods."""
+
+    __slots__ = ("__weakref__", "_family", "_origin", "_stale", "_value")
+    __array_priority__ = 1000
+
+    def __init__(self, value: Value) -> None:
+        self._value = value
+        self._family: list[weakref.ref[Tracer]] | None = None
+        self._stale: tuple[SourceLine | None, SourceLine | None] | None = None
+        self._origin: tuple[Tracer, Any] | None = None  # the array and index that this is a view of
+
+    # -- what it is
+
+    @property
+    def value(self) -> Value:
+        """The Value; raises AliasError if memory that NumPy would share with it was written since."""
+        if self._stale is not None:
+            made, written = self._stale
+            raise AliasError(
+                f"this array shares memory with another in NumPy (made at {made or self._value.node}), and the "
+                f"other was written in place at {written}; traced arrays do not share memory. "
+                "Copy before writing (x.copy()), or read again after it"
+            )
+        return self._value
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._value.type.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self._value.type.dtype
+
+    @property
+    def ndim(self) -> int:
+        return len(self._value.type.shape)
+
+    @property
+    def size(self) -> int:
+        return self._value.type.size
+
+    @property
+    def nbytes(self) -> int:
+        return self._value.type.nbytes
+
+    @property
+    def itemsize(self) -> int:
+        return self._value.type.dtype.itemsize
+
+    @property
+    def T(self) -> Tracer:
+        return _result(shape_ops.transpose, shape_ops.transpose(self.value), self)
+
+    @property
+    def mT(self) -> Tracer:
+        return _result(shape_ops.matrix_transpose, shape_ops.matrix_transpose(self.value), self)
+
+    @property
+    def real(self) -> Tracer:
+        return self
+
+    @property
+    def flat(self) -> Iterator[Any]:
+        return iter(self.reshape(-1))
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("len() of an unsized traced array (its shape is ())")
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter([self[i] for i in range(len(self))])
+
+    def __repr__(self) -> str:
+        shown = "" if self._value.array is None else f", array={self._value.array!r}"
+        return f"Tracer({self._value.type}{shown})"
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __format__(self, spec: str) -> str:
+        if not spec or self._value.array is None:
+            return repr(self) if self._value.array is None else format(str(self._value.array), spec)
+        return format(self._value.array[()], spec)
+
+    def __copy__(self) -> Tracer:
+        return self.copy()
+
+    def __deepcopy__(self, memo: object) -> Tracer:
+        return self.copy()
+
+    # -- where Python needs a number
+
+    def __bool__(self) -> bool:
+        if self._value.array is not None:
+            return bool(self._value.array)
+        raise TracingError(
+            f"the truth value of a traced array is asked for at {user_line()}, but {self._kind()} traces without "
+            "values: a Python `if` or `while` cannot depend on one. Use bp.cond(predicate, true_fn, false_fn, "
+            "*operands) or np.where(condition, x, y)"
+        )
+
+    def __index__(self) -> int:
+        return int(self._exact("an integer index"))
+
+    def __int__(self) -> int:
+        return int(self._exact("int()"))
+
+    def __float__(self) -> float:
+        return float(self._exact("float() or a function of the math module"))
+
+    def __complex__(self) -> NoReturn:
+        raise TracingError("complex() of a traced array: complex numbers are not supported")
+
+    def item(self, *args: Any) -> Any:
+        """The Python number of a traced integer or boolean; refused for floats, whose derivative it would lose."""
+        return self._exact("item()").item(*args)
+
+    def tolist(self) -> Any:
+        """A nested list of Python numbers, under the same condition as `item`."""
+        return self._exact("tolist()").tolist()
+
+    def _exact(self, what: str) -> Any:
+        """The array of an integer or boolean that is known: no derivative is lost by leaving the trace."""
+        array = self._value.array
+        if array is None:
+            raise TracingError(
+                f"{what} is asked of a traced array at {user_line()}, but {self._kind()} traces without values"
+            )
+        if array.dtype.kind == "f":
+            raise TracingError(
+                f"{what} at {user_line()} would take a traced {self._value.type} out of the trace and lose its "
+                "derivative; use NumPy's functions on it, or bp.stop_gradient(x) if no derivative is wanted"
+            )
+        return array
+
+    def _kind(self) -> str:
+        kinds = [s.kind for s in self._value.scopes if s.alive]
+        return (kinds[0] if kinds else ScopeKind.COMPILE).value
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        array = self._value.array
+        if array is not None and (array.dtype.kind != "f" or not is_live(self._value)):
+            return np.array(array, dtype=dtype)
+        raise TracingError(
+            f"a traced array cannot become a plain NumPy array (at {user_line()}): its derivative would be lost. "
+            "Common causes: np.array([...]) or np.asarray of traced values (use bp.numpy.array or np.stack), and "
+            "writing a traced value into an array made with np.zeros or np.empty (make it with bp.numpy.zeros "
+            "or np.zeros_like(x))"
+        )
+
+    # -- NumPy's protocols
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        out = options.pop("out", None)
+        if method == "__call__":
+            result = _call_ufunc(ufunc, inputs, options)
+        elif method == "at":
+            return _ufunc_at(ufunc, *inputs)
+        else:
+            result = _ufunc_method(ufunc, method, inputs, options)
+        return result if out is None else _write_out(ufunc.__name__, out, result)
+
+    def __array_function__(
+        self,
+        function: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...],
+        options: dict[str, Any],
+    ) -> Any:
+        rule = FUNCTIONS.get(function)
+        if rule is None:
+            if function in INPLACE:
+                return INPLACE[function](*args, **options)
+            raise _no_rule(function)
+        out = options.pop("out", None)
+        result = _result(
+            rule, rule(*map(unwrap, args), **{k: unwrap(v) for k, v in options.items()}), *args
+        )
+        return result if out is None else _write_out(function.__name__, (out,), result)
+
+    def __getattr__(self, name: str) -> Any:
+        rule = METHODS.get(name)
+        if rule is None:
+            if name.startswith("__"):
+                raise AttributeError(name)
+            raise AttributeError(f"traced arrays have no attribute {name!r}")
+
+        def method(*args: Any, **options: Any) -> Any:
+            out = options.pop("out", None)
+            plain = {k: unwrap(v) for k, v in options.items()}
+            result = _result(rule, rule(self.value, *map(unwrap, args), **plain), self)
+            return result if out is None else _write_out(name, (out,), result)
+
+        return method
+
+    def __getitem__(self, index: Any) -> Any:
+        plain = unwrap(index)
+        found = wrap(indexing.getitem(self.value, plain))
+        if indexing.is_view(plain, self.ndim):
+            _shared(found, self)
+            found._origin = (self, plain)
+        return found
+
+    def __setitem__(self, index: Any, new: Any) -> None:
+        self.rebind(indexing.setitem(self.value, unwrap(index), unwrap(new)))
+
+    def fill(self, number: Any) -> None:
+        """Every element set to one number, in place."""
+        self[...] = number
+
+    def rebind(self, value: Operand, through: tuple[Tracer, ...] = ()) -> None:
+        """Take another Value of the same type, as an in-place write does.
+
+        A write to x[index] reaches x too (`through` are the views it came by); whatever else NumPy would let
+        share this memory becomes stale.
+        """
+        kept = value if type(value) is Value else _held(value, self._value)
+        chain = (self, *through)
+        if self._origin is not None:
+            base, index = self._origin
+            base.rebind(indexing.setitem(base.value, index, kept), chain)
+        elif self._family is not None:
+            self._mark_relatives(chain)
+        self._value = kept
+
+    def _mark_relatives(self, chain: tuple[Tracer, ...]) -> None:
+        """Make stale all that shares memory with this array but was not written to."""
+        line = user_line()
+        family: list[weakref.ref[Tracer]] = self._family or []
+        for reference in family:
+            other = reference()
+            if other is not None and all([other is not t for t in chain]):
+                node = other._value.node
+                other._stale = (node.source if node is not None else None, line)
+                other._family = other._origin = None
+        family[:] = [weakref.ref(tracer) for tracer in chain]
+
+    # In-place operators that NDArrayOperatorsMixin sends to ufuncs with out=(self,) all work; @= too:
+    def __imatmul__(self, other: Any) -> Tracer:
+        self.rebind(_same_type(unwrap(np.matmul(self, other)), self, "@="))
+        return self
+
+
+def _held(array: Any, like: Value) -> Value:
+    """A plain result in a Tracer: a constant of the same scopes, so that it stays traced."""
+    own = np.asarray(array)
+    return Value(TensorType(own.shape, own.dtype), None, 0, own, like.scopes)
+
+
+def unwrap(x: Any) -> Any:
+    """Tracers and what holds arrays (Cells) inside x, to any depth of lists, tuples and slices, as Values."""
+    if type(x) is Tracer:
+        return x.value
+    if type(x) in (list, tuple):
+        return type(x)([unwrap(v) for v in x])
+    if type(x) is slice:
+        return slice(*[_bound(v) for v in (x.start, x.stop, x.step)])
+    read = getattr(x, "__backpass_read__", None)
+    return unwrap(read()) if read is not None and not isinstance(x, type) else x
+
+
+def _bound(x: Any) -> Any:
+    return int(x) if type(x) is Tracer else x
+
+
+def wrap(x: Any) -> Any:
+    """Values inside x, to any depth of lists and tuples, as Tracers."""
+    if type(x) is Value:
+        return Tracer(x)
+    if type(x) in (list, tuple):
+        return type(x)([wrap(v) for v in x])
+    return x
+
+
+def to_result(x: Any) -> Any:
+    """What a transform hands out: a Tracer while an outer transform traces, else an array (a scalar of rank 0)."""
+    value = unwrap(x)
+    if is_live(value):
+        return Tracer(value)
+    array = operand(value)
+    return array[()] if np.ndim(array) == 0 else array  # type: ignore[index]
+
+
+def _result(rule: Callable[..., Any], found: Any, *args: Any) -> Any:
+    """Results as Tracers; those that NumPy would make as views join the family of the array they view."""
+    wrapped = wrap(found)
+    if rule in VIEWS:
+        for base in args:
+            if type(base) is Tracer:
+                for part in wrapped if isinstance(wrapped, (list, tuple)) else (wrapped,):
+                    _shared(part, base)
+    return wrapped
+
+
+def _shared(view: Any, base: Tracer) -> Any:
+    """Note that NumPy would let these two share memory."""
+    if type(view) is Tracer and view is not base:
+        family = base._family
+        if family is None:
+            family = base._family = [weakref.ref(base)]
+        elif len(family) > 64:
+            family[:] = [r for r in family if r() is not None]
+        family.append(weakref.ref(view))
+        view._family = family
+    return view
+
+
+def _no_rule(function: Callable[..., Any]) -> UnsupportedError:
+    module = getattr(function, "__module__", "numpy")
+    return UnsupportedError(
+        f"{module}.{function.__name__} has no rule for traced arrays (called at {user_line()}); docs/coverage.md "
+        "lists what has. Call it on arrays outside of the transform, or write it with functions that have a rule"
+    )
+
+
+def _call_ufunc(ufunc: np.ufunc, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    rule = UFUNCS.get(ufunc)
+    if rule is None:
+        raise _no_rule_ufunc(ufunc)
+    plain = [unwrap(x) for x in inputs]
+    dtype, mask = options.pop("dtype", None), options.pop("where", True)
+    for option, value in options.items():
+        if option not in ("casting", "order", "subok") and value is not None:
+            if ufunc not in (np.matmul, np.vecdot) or option not in ("axis",):
+                raise UnsupportedError(
+                    f"{ufunc.__name__}: {option}= is not supported on traced arrays"
+                )
+    if dtype is not None:
+        plain = [cast_to(operand(x), np.dtype(dtype)) for x in plain]
+    if mask is not True:
+        raise UnsupportedError(
+            f"{ufunc.__name__}: where= leaves elements undefined; use np.where(mask, {ufunc.__name__}(...), other)"
+        )
+    axis = {"axis": options["axis"]} if options.get("axis") is not None else {}
+    return wrap(rule(*plain, **axis))
+
+
+def _no_rule_ufunc(ufunc: np.ufunc) -> UnsupportedError:
+    return UnsupportedError(
+        f"the ufunc {ufunc.__name__} has no rule for traced arrays (called at {user_line()}); docs/coverage.md lists "
+        "what has"
+    )
+
+
+def _ufunc_method(
+    ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], options: dict[str, Any]
+) -> Any:
+    """ufunc.reduce, .accumulate and .outer."""
+    plain = [unwrap(x) for x in inputs]
+    given = {k: unwrap(v) for k, v in options.items()}
+    if method == "reduce" and ufunc in REDUCE:
+        axis = plain[1] if len(plain) > 1 else given.pop("axis", 0)
+        return wrap(REDUCE[ufunc](plain[0], axis, **given))
+    if method == "accumulate" and ufunc in ACCUMULATE:
+        axis = plain[1] if len(plain) > 1 else given.pop("axis", 0)
+        return wrap(ACCUMULATE[ufunc](plain[0], axis, **given))
+    if method == "outer" and ufunc in UFUNCS:
+        left, right = operand(plain[0]), operand(plain[1])
+        spread = shape_ops.reshape(left, left.shape + (1,) * len(right.shape))
+        return wrap(UFUNCS[ufunc](spread, right))
+    raise UnsupportedError(
+        f"{ufunc.__name__}.{method} has no rule for traced arrays (called at {user_line()})"
+    )
+
+
+def _ufunc_at(ufunc: np.ufunc, target: Any, index: Any, *more: Any) -> None:
+    """np.add.at(x, index, v): unbuffered, so repeated indices add up."""
+    if ufunc not in (np.add, np.subtract) or type(target) is not Tracer:
+        raise UnsupportedError(
+            f"{ufunc.__name__}.at has no rule for this target (called at {user_line()})"
+        )
+    target.rebind(
+        indexing.add_at(target.value, unwrap(index), unwrap(more[0]), negate=ufunc is np.subtract)
+    )
+
+
+def _write_out(name: str, out: Any, result: Any) -> Any:
+    """out=x with a traced x gives x the result; a plain array cannot hold one."""
+    (target,) = out if isinstance(out, tuple) else (out,)
+    if target is None:
+        return result
+    if type(target) is not Tracer:
+        write = getattr(target, "__backpass_write__", None)
+        if write is not None:
+            write(result)
+            return target
+        raise TracingError(
+            f"{name} at {user_line()} would write a traced value into a plain NumPy array (out= or an operator such "
+            "as +=), which cannot hold it. Write total = total + x, or make the array with bp.numpy.zeros"
+        )
+    target.rebind(_same_type(unwrap(result), target, name))
+    return target
+
+
+def _same_type(result: Any, target: Tracer, name: str) -> Operand:
+    value = operand(result)
+    if not np.can_cast(value.dtype, target.dtype, "same_kind"):
+        raise TypeError(
+            f"{name}: cannot write {value.dtype} into an array of {target.dtype} in place"
+        )
+    return broadcast_to(cast_to(value, target.dtype), target.shape)
+
+
+def _copyto(dst: Any, src: Any, casting: str = "same_kind", where: Any = True) -> None:
+    if type(dst) is not Tracer:
+        raise TracingError(
+            f"np.copyto at {user_line()} would write a traced value into a plain NumPy array"
+        )
+    new = broadcast_to(cast_to(operand(unwrap(src)), dst.dtype), dst.shape)
+    dst.rebind(new if where is True else choose(unwrap(where), new, dst.value))
+
+
+def _fill_diagonal(a: Any, val: Any, wrap: bool = False) -> None:
+    if wrap or type(a) is not Tracer:
+        raise UnsupportedError(
+            "np.fill_diagonal with wrap=True, or into a plain array, is not supported"
+        )
+    n = np.arange(min(a.shape))
+    a[(n,) * a.ndim] = val
+
+
+def _put_along_axis(arr: Any, indices: Any, values: Any, axis: int | None) -> None:
+    if type(arr) is not Tracer or axis is None:
+        raise UnsupportedError(
+            "np.put_along_axis into a plain array, or with axis=None, is not supported"
+        )
+    grid = np.indices(np.shape(indices), sparse=True)
+    arr[tuple([indices if i == axis % arr.ndim else g for i, g in enumerate(grid)])] = values
+
+
+def _shape(a: Any) -> tuple[int, ...]:
+    return a.shape if isinstance(a, Tracer) else np.shape(unwrap(a))
+
+
+def _created_like(function: Callable[..., Any]) -> Callable[..., Any]:
+    """np.zeros_like(x) and its kind: a traced constant, so that traced values can be written into it."""
+
+    def create(a: Any, *args: Any, **options: Any) -> Any:
+        stand_in = np.lib.stride_tricks.as_strided(np.zeros(1, a.dtype), a.shape, (0,) * a.ndim)
+        return Tracer(_held(function(stand_in, *args, **options), a.value))
+
+    return create
+
+
+def _created_for(function: Callable[..., Any]) -> Callable[..., Any]:
+    """np.zeros(shape, like=x) and its kind."""
+
+    def create(*args: Any, **options: Any) -> Any:
+        return Tracer(constant(function(*args, **options)))
+
+    return create
+
+
+# Functions that write into their argument, and questions about shape and dtype, which need no rule.
+INPLACE: dict[Callable[..., Any], Callable[..., Any]] = {
+    np.copyto: _copyto,
+    np.fill_diagonal: _fill_diagonal,
+    np.put_along_axis: _put_along_axis,
+    np.shape: _shape,
+    np.ndim: lambda a: len(_shape(a)),
+    np.size: lambda a, axis=None: (
+        int(np.prod(_shape(a), dtype=int)) if axis is None else _shape(a)[axis]
+    ),
+    np.iscomplexobj: lambda x: False,
+    np.isrealobj: lambda x: True,
+    np.isscalar: lambda element: False,
+    np.result_type: lambda *xs: np.result_type(
+        *[x.dtype if isinstance(x, Tracer) else x for x in xs]
+    ),
+    np.can_cast: lambda from_, to, casting="safe": np.can_cast(
+        getattr(from_, "dtype", from_), to, casting
+    ),
+    np.shares_memory: lambda a, b, max_work=None: False,
+    np.may_share_memory: lambda a, b, max_work=None: False,
+    np.zeros_like: _created_like(np.zeros_like),
+    np.ones_like: _created_like(np.ones_like),
+    np.empty_like: _created_like(np.zeros_like),
+    np.full_like: _created_like(np.full_like),
+    np.zeros: _created_for(np.zeros),
+    np.ones: _created_for(np.ones),
+    np.empty: _created_for(np.zeros),
+    np.full: _created_for(np.full),
+    np.eye: _created_for(np.eye),
+    np.identity: _created_for(np.identity),
+    np.arange: _created_for(np.arange),
+}

@@ -1,0 +1,87 @@
+"""The walk back: cotangents of outputs become cotangents of leaves.
+
+Invariant: a Value belongs to a scope exactly if it depends on one of its leaves, so only those are visited. When
+the scope is closed and no outer transform traces, its Values are plain arrays to the rules, and the walk computes
+at once and builds no graph. A leaf of an outer transform enters through an `identity` node of its own, which makes
+nesting right by construction: there is no perturbation to confuse.
+(Griewank & Walther 2008, Evaluating Derivatives, section 3.2.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from backpass.ir import Node, NotDifferentiable, Operand, Scope, Value, is_live, leaf, type_of
+from backpass.ir.graph import apply, array_of, live_scopes
+from backpass.prims import elementwise as el
+from backpass.prims.rules import refuse, zeros_like
+from backpass.trace.capture import nodes_between
+
+Slot = tuple[Node | Value, int]
+
+
+def fresh_leaf(x: Operand, scope: Scope) -> Value:
+    """A leaf of `scope` with x's value: concrete, or an identity node over a Value of an outer transform."""
+    if type(x) is Value and is_live(x):
+        return apply(el.identity, (x,), {}, live_scopes((x,)) | {scope})[0]
+    array = np.asarray(array_of(x))
+    return leaf(type_of(array), frozenset((scope,)), array)
+
+
+def _slot(v: Value) -> Slot:
+    return (v.node, v.index) if v.node is not None else (v, 0)
+
+
+class Cotangents:
+    """The sum of the cotangents that have arrived at each Value."""
+
+    __slots__ = ("sums",)
+
+    def __init__(self) -> None:
+        self.sums: dict[Slot, Operand] = {}
+
+    def add(self, v: Value, ct: Operand | None) -> None:
+        """One more contribution."""
+        if ct is None:
+            return
+        slot = _slot(v)
+        before = self.sums.get(slot)
+        self.sums[slot] = ct if before is None else el.add(before, ct)
+
+    def take(self, node: Node) -> tuple[Operand | None, ...]:
+        """What arrived at a node's outputs; it is forgotten here."""
+        return tuple([self.sums.pop((node, i), None) for i in range(len(node.types))])
+
+
+def pull_back(
+    outputs: Sequence[object], scope: Scope, leaves: Sequence[Value], cts: Sequence[Operand | None]
+) -> list[Operand]:
+    """Cotangents of `leaves` for cotangents of `outputs`; zeros for a leaf that no output depends on."""
+    arrived = Cotangents()
+    for output, ct in zip(outputs, cts, strict=True):
+        if type(output) is Value and scope in output.scopes:
+            arrived.add(output, ct)
+    ends = {_slot(v) for v in leaves}
+    with np.errstate(all="ignore"):
+        for node in reversed(nodes_between(outputs, scope)):
+            if (node, 0) not in ends:
+                _pull_node(node, scope, arrived)
+    return [arrived.sums.get(_slot(v), zeros_like(v)) for v in leaves]
+
+
+def _pull_node(node: Node, scope: Scope, arrived: Cotangents) -> None:
+    cts = arrived.take(node)
+    if all([ct is None for ct in cts]):
+        return
+    wanted = tuple([scope in v.scopes and v.type.dtype.kind == "f" for v in node.inputs])
+    if not any(wanted):
+        return
+    rule = node.primitive.vjp
+    if isinstance(rule, NotDifferentiable):
+        raise refuse(node.primitive.name, rule)
+    pulled = rule(cts, wanted, node.outputs(), node.inputs, node.params)
+    for v, ct, want in zip(node.inputs, pulled, wanted, strict=True):
+        if want:
+            arrived.add(v, ct)
