@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_matrix
 
 from backpass import data
 from backpass.errors import DataError, MissingDependencyError
@@ -120,9 +121,8 @@ def test_unknown_kinds_of_file_name_the_known_ones(tmp_path: Path) -> None:
 
 
 def test_a_sparse_matrix_is_refused() -> None:
-    sparse = pytest.importorskip("scipy.sparse")
     with pytest.raises(DataError, match=r"x is a sparse matrix.*x\.toarray\(\)"):
-        data.load((sparse.csr_matrix(X), Y))
+        data.load((csr_matrix(X), Y))
 
 
 def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -165,7 +165,7 @@ def test_thousands_and_decimal_marks_as_told(save: Save) -> None:
     assert data.load(path).column("a").values.tolist() == [1234.5, 5678]
     path = save("a;b\n1.234,5;1\n5.678;2\n3.25;3\n")
     with pytest.raises(
-        DataError, match="holds numbers with commas, such as '1.234,5'. Set decimal"
+        DataError, match=r"holds numbers with commas, such as '1\.234,5'\. Set decimal"
     ):
         data.load(path)
     assert data.load(path, decimal=",").column("a").values.tolist() == [1234.5, 5678, 3.25]

@@ -245,7 +245,9 @@ class Preprocessor:
         columns = tuple(by_name[feature.name] for feature in self.features)
         chosen = None
         if target and self.target is not None:
-            chosen = by_name.get(self.target.name, table.target)
+            # new data may call its target otherwise, but a feature is none
+            other = table.target if table.target not in columns else None
+            chosen = by_name.get(self.target.name, other)
         return replace(table, columns=columns, target=chosen)
 
     def _check_range(self, table: Table, x: np.ndarray) -> None:

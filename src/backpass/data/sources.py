@@ -191,8 +191,8 @@ def _read_named(name: str, options: TextOptions, target: str | None) -> Table:
         raise DataError(f"{quote_path(name)} cannot be read: {error.strerror or error}.") from error
     known = ", ".join((*_TEXT_SUFFIXES, *_READERS))
     raise DataError(
-        f"{quote_path(path.name)} is of no kind that is read here. Kinds: {known}. A workbook can be "
-        "saved as CSV."
+        f"{quote_path(path.name)} is of no kind that is read here. Kinds: {known}. A workbook can "
+        "be saved as CSV."
     )
 
 
@@ -203,7 +203,8 @@ def _absent(name: str, error: Exception) -> str:
     sets = ", ".join(EMBEDDED)
     near = closest(name, list(EMBEDDED))
     if near is not None and os.sep not in name:
-        return f"There is no file and no embedded set {quote_path(name)}. Did you mean {near}? ({sets})"
+        unknown = f"There is no file and no embedded set {quote_path(name)}."
+        return f"{unknown} Did you mean {near}? ({sets})"
     parent = Path(name).parent
     if not parent.is_dir():
         return f"There is no folder {quote_path(parent)} and so no file {quote_path(name)}."
