@@ -158,14 +158,15 @@ def apply_batched(
         found, batched = values[v if v.node is None else v.node]
         return found[v.index], batched[v.index]
 
-    for node in graph.nodes:
-        inputs, flags = zip(*map(read, node.inputs), strict=True) if node.inputs else ((), ())
-        if any(flags):
-            values[node] = node.primitive.batch(inputs, flags, size, node.params)
-        else:
-            found: Any = node.primitive(*inputs, **node.params)
-            results = (found,) if node.primitive.single else tuple(found)
-            values[node] = (results, (False,) * len(results))
+    with np.errstate(all="ignore"):
+        for node in graph.nodes:
+            inputs, flags = zip(*map(read, node.inputs), strict=True) if node.inputs else ((), ())
+            if any(flags):
+                values[node] = node.primitive.batch(inputs, flags, size, node.params)
+            else:
+                found: Any = node.primitive(*inputs, **node.params)
+                results = (found,) if node.primitive.single else tuple(found)
+                values[node] = (results, (False,) * len(results))
     return [lead(*read(v), size) for v in graph.outputs]
 
 
