@@ -9,6 +9,8 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from backpass.errors import ShapeError, TracingError, TreeError
 from backpass.ir import Graph, Node, Operand, Scope, ScopeKind, TensorType, Value, leaf, type_of
 from backpass.ops.operand import axis_of, operand
