@@ -75,6 +75,16 @@ def test_a_header_that_promises_more_than_the_file_holds(tmp_path: Path) -> None
         data.load(path)
 
 
+@pytest.mark.parametrize("shape", [(-1,), (-2, -3)])
+def test_a_header_with_a_negative_shape(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    buffer = io.BytesIO()
+    header = {"descr": "<f8", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(buffer, header)
+    (tmp_path / "a.npy").write_bytes(buffer.getvalue() + bytes(48))
+    with pytest.raises(DataError, match=r"a\.npy is damaged: its header gives it the shape \(-"):
+        data.load(tmp_path / "a.npy")
+
+
 @pytest.mark.parametrize("cut", [0, 3, 9, 60, 130])
 def test_cut_files(tmp_path: Path, cut: int) -> None:
     path = tmp_path / "a.npy"

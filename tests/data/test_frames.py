@@ -64,6 +64,29 @@ def test_parquet(tmp_path: Path) -> None:
         data.load(path)
 
 
+def test_cut_parquet_files(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    polars_frame().write_parquet(path)
+    whole = path.read_bytes()
+    for length in range(0, len(whole), 37):
+        path.write_bytes(whole[:length])
+        with pytest.raises(DataError, match=r"^a\.parquet cannot be read as Parquet: .*\.$"):
+            data.load(path)
+
+
+def test_a_panic_of_polars_is_an_ordinary_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def panic(_: bytes) -> None:
+        raise pl.exceptions.PanicException("assertion failed\n  left: 3")
+
+    path = tmp_path / "a.parquet"
+    polars_frame().write_parquet(path)
+    monkeypatch.setattr(pl, "read_parquet", panic)
+    with pytest.raises(DataError, match="cannot be read as Parquet: assertion failed left: 3"):
+        data.load(path)
+
+
 @pytest.mark.parametrize("library", [pd, pl])
 def test_a_date_is_refused_by_name(library: Any) -> None:
     frame = library.DataFrame({"day": [date(2020, 1, 1)], "x": [1.0]})

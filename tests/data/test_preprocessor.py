@@ -254,6 +254,12 @@ def test_what_does_not_fit_into_float32_is_an_error() -> None:
     fitted = Preprocessor.fit(TRAIN)
     with pytest.raises(DataError, match=r"column 'size' is too large for float32 in row 1\."):
         fitted.transform(table(size=[1e300], colour=["red"]))
+    huge = table(Column.numbers("price", np.array([1.5, 1e300])), a=[1, 2])
+    with pytest.raises(
+        DataError, match=r"column 'price' is too large for float32 in row 2\..*float64"
+    ):
+        Preprocessor.fit(huge, task="regression").transform(huge)
+    assert Preprocessor.fit(huge, task="regression", dtype="float64").transform(huge)[1] is not None
 
 
 @pytest.mark.parametrize(

@@ -162,3 +162,12 @@ def test_mapping_of_any_kind() -> None:
 def test_a_table_is_a_source_too() -> None:
     table = data.load((X, Y))
     assert data.load(table, target="x1").names == ("x0", "x2", "target")
+
+
+def test_texts_that_are_mostly_different_get_a_note() -> None:
+    names = np.array([[f"name {i}", "ab"[i % 2]] for i in range(30)])
+    table = data.load((names, np.arange(30)))
+    assert table.notes == (
+        "Column 'x0' has 30 different texts in 30 rows: nothing can be learnt from most of them. "
+        "Consider leaving it out with ignore=['x0'].",
+    )

@@ -109,7 +109,7 @@ def test_blocks_and_memory_maps_give_the_same(
         (np.array(["a"]), "x has dtype <U1; standardising needs real numbers"),
         (np.array([1j]), "x has dtype complex128"),
         (np.array([None, 1]), "x has dtype object"),
-        (np.ma.array([1.0, 2.0], mask=[0, 1]), "x is a masked array"),
+        (np.ma.array([1.0, 2.0], mask=[False, True]), "x is a masked array"),
         (np.array([-1.7e308, 1.7e308, 1.7e308]), "x spans more than float64 holds"),
     ],
 )

@@ -21,6 +21,11 @@ def test_take_remembers_where_rows_stood() -> None:
     assert len(TABLE.take(np.array([True, False, True]))) == 2
 
 
+def test_a_table_shows_itself_in_one_line() -> None:
+    assert repr(TABLE) == "Table('t.csv', 3 rows, 2 features, no target)"
+    assert repr(TABLE.with_target("age")) == "Table('t.csv', 3 rows, 1 feature, target 'age')"
+
+
 def test_target_and_without() -> None:
     table = TABLE.with_target("age")
     assert (table.names, table.target) == (("kind",), A)

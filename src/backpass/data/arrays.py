@@ -6,7 +6,9 @@ file is refused, and so is a header whose size the file does not hold.
 """
 
 import math
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
@@ -19,6 +21,20 @@ from backpass.data.wording import count, quote, quote_list, size
 from backpass.errors import DataError, DataTooLargeError
 
 MOST_FILE_BYTES = 16 * 2**30
+# what zipfile raises for damage, unknown compression and encryption
+_ARCHIVE_FAULTS = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
+# what NumPy's parser of headers, which uses Python's, raises for damage
+_HEADER_FAULTS = (
+    ValueError,
+    TypeError,
+    SyntaxError,
+    EOFError,
+    LookupError,
+    ArithmeticError,
+    RecursionError,
+    MemoryError,
+    tokenize.TokenError,
+)
 PAIRS = (
     ("x", "y"),
     ("features", "target"),
@@ -166,7 +182,7 @@ def read_npz(path: Path) -> Table:
     try:
         with zipfile.ZipFile(path) as archive:
             return table_of_mapping(_LazyArchive(archive, path.name), path.name)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+    except _ARCHIVE_FAULTS as error:
         raise DataError(f"{path.name} is not a whole .npz archive: {error}.") from error
 
 
@@ -185,13 +201,15 @@ def _read_array(file: IO[bytes], file_size: int, source: str) -> np.ndarray:
             shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
         else:
             shape, fortran, dtype = np.lib.format.read_array_header_2_0(file)
-    except (ValueError, SyntaxError, EOFError, RecursionError) as error:
+    except _HEADER_FAULTS as error:
         raise DataError(f"{source} is not in NumPy's format: {str(error)[:200]}") from error
     if dtype.hasobject:
         raise DataError(
             f"{source} holds Python objects, which only unpickling could read, and unpickling runs "
             "code. Save numbers or texts: array.astype(float), or array.astype(str)."
         )
+    if any(length < 0 for length in shape):
+        raise DataError(f"{source} is damaged: its header gives it the shape {shape}.")
     n_bytes = math.prod(shape) * dtype.itemsize
     if n_bytes > MOST_FILE_BYTES:
         raise DataTooLargeError(

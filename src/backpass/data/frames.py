@@ -54,13 +54,22 @@ def column_of_series(series: Any, name: str) -> Column:
 
 
 def read_parquet(path: Path) -> Table:
-    """The Table of a Parquet file, through polars."""
+    """The Table of a Parquet file, through polars.
+
+    Cut and most damaged files give a DataError. One that is damaged on purpose can stop the process
+    inside polars, which this reader cannot prevent: take data from strangers as text.
+    """
     polars = optional_package("polars", "polars", "Reading a Parquet file")
     try:
         # read from bytes: polars then never expands characters such as * and [ in the path
         frame = polars.read_parquet(path.read_bytes())
-    except (polars.exceptions.PolarsError, OSError) as error:
-        reason = str(error).splitlines()[0][:200]
+    except (
+        polars.exceptions.PolarsError,
+        # how polars meets some damaged files; it is no subclass of Exception
+        polars.exceptions.PanicException,
+        OSError,
+    ) as error:
+        reason = " ".join(str(error).split())[:200]
         raise DataError(f"{path.name} cannot be read as Parquet: {reason}.") from error
     return table_of_frame(frame, path.name)
 

@@ -79,9 +79,7 @@ class DataLoader:
             return np.arange(self.n_samples, dtype=np.int64)
         return permutation(self.n_samples, self.seed, epoch)
 
-    def batches(
-        self, epoch: int, start: int = 0
-    ) -> Iterator[tuple[np.ndarray, ...] | dict[str, np.ndarray]]:
+    def batches(self, epoch: int, start: int = 0) -> Iterator[Any]:
         """The batches of `epoch` from number `start` (counted from 0) on.
 
         A batch is a tuple of arrays, also when there is only one, or a dict if the data was a
@@ -96,7 +94,7 @@ class DataLoader:
             begin = number * self.batch_size
             yield self._source.gather(order[begin : begin + self.batch_size])
 
-    def __iter__(self) -> Iterator[tuple[np.ndarray, ...] | dict[str, np.ndarray]]:
+    def __iter__(self) -> Iterator[Any]:
         epoch = self._next_epoch
         self._next_epoch += 1
         return self.batches(epoch)

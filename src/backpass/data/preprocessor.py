@@ -180,11 +180,16 @@ class Preprocessor:
                 _refuse_unknown(table, feature, column)
             feature.write(table, column, x[:, start : start + feature.width])
             start += feature.width
-        self._check_range(table, x)
+        self._check_range(table, x, self.input_names)
         if table.target is None or self.target is None:
             return x, None
         y = self.target.encode(table, table.target)
-        return x, y if isinstance(self.target, ClassTarget) else y.astype(dtype)
+        if isinstance(self.target, ClassTarget):
+            return x, y
+        with np.errstate(over="ignore"):
+            y = y.astype(dtype)
+        self._check_range(table, y[:, np.newaxis], (self.target.name,))
+        return x, y
 
     def kept_rows(self, table: Table, *, target: bool = True) -> np.ndarray:
         """(N,) bool: the rows of `table` that `transform` gives back."""
@@ -250,13 +255,13 @@ class Preprocessor:
             chosen = by_name.get(self.target.name, other)
         return replace(table, columns=columns, target=chosen)
 
-    def _check_range(self, table: Table, x: np.ndarray) -> None:
-        finite = np.isfinite(x)
+    def _check_range(self, table: Table, values: np.ndarray, names: tuple[str, ...]) -> None:
+        finite = np.isfinite(values)
         if finite.all():
             return
-        row, column = np.unravel_index(int(np.argmin(finite)), x.shape)
+        row, column = np.unravel_index(int(np.argmin(finite)), values.shape)
         raise DataError(
-            f"{table.source}: column {quote(self.input_names[column])} is too large for "
+            f"{table.source}: column {quote(names[column])} is too large for "
             f"{self.dtype} in {table.place(int(row))}. Rescale it"
             + (', or set dtype to "float64".' if self.dtype == "float32" else ".")
         )

@@ -6,6 +6,7 @@ the embedded sets are those that scikit-learn ships. Adding a kind of file is a 
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ EMBEDDED = {
     "iris": "load_iris",
     "diabetes": "load_diabetes",
 }
+_MOST_USUAL_CATEGORIES = 20
 _TEXT_SUFFIXES = (".csv", ".tsv", ".tab", ".txt", ".data", ".dat")
 _READERS: dict[str, Callable[[Path], Table]] = {
     ".npy": read_npy,
@@ -96,7 +98,24 @@ def load(
     table = table.without(ignore)
     if not table.columns:
         raise DataError(f"{table.source} has no column besides the target: give some features.")
-    return table
+    return replace(table, notes=(*table.notes, *_identifier_notes(table)))
+
+
+def _identifier_notes(table: Table) -> list[str]:
+    """A sentence on each column of texts that are mostly different: names, dates, identifiers."""
+    notes = []
+    for column in table.columns:
+        if column.is_number:
+            continue
+        present = len(column) - int(column.missing.sum())
+        distinct = len(column.categories())
+        if distinct > _MOST_USUAL_CATEGORIES and 2 * distinct > present:
+            notes.append(
+                f"Column {quote(column.name)} has {distinct:,} different texts in {present:,} "
+                "rows: nothing can be learnt from most of them. Consider leaving it out with "
+                f"ignore=[{quote(column.name)}]."
+            )
+    return notes
 
 
 def _read(source: Any, options: TextOptions, target: str | None) -> Table:

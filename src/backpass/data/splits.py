@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from backpass.data.permutation import SPLIT_STREAM, check_whole, permutation
-from backpass.data.table import Column, Table
+from backpass.data.table import Table
 from backpass.data.tasks import as_column
 from backpass.data.wording import count, quote
 from backpass.errors import DataError
@@ -37,7 +37,7 @@ def train_validation_test_split(
     data: int | Table | np.ndarray | Sequence[Any],
     validation: float = 0.15,
     test: float = 0.15,
-    stratify: Column | np.ndarray | Sequence[Any] | None = None,
+    stratify: Any = None,
     seed: int = 0,
 ) -> Split:
     """Divide the rows of `data` into three parts.
@@ -46,7 +46,8 @@ def train_validation_test_split(
         data: the number of rows, or anything whose length it is.
         validation, test: the shares, each at least 0, together less than 1. A share above 0 gives
             at least one row; 0 gives an empty part.
-        stratify: a label for each row (or the target Column); None for a plain random split.
+        stratify: a label for each row (a target Column, an array, a list); None for a
+            plain random split.
         seed: 0 <= seed < 2**64; the same seed gives the same split on any machine.
 
     Raises:
@@ -101,9 +102,7 @@ def _share(name: str, share: float) -> float:
     return float(share)
 
 
-def _classes(
-    stratify: Column | np.ndarray | Sequence[Any], n: int
-) -> tuple[np.ndarray, np.ndarray]:
+def _classes(stratify: Any, n: int) -> tuple[np.ndarray, np.ndarray]:
     """The class index of each row (a missing label is a class of its own), and the class sizes."""
     column = as_column(stratify, "stratify")
     if len(column) != n:

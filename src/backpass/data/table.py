@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from backpass.data.wording import did_you_mean, quote
+from backpass.data.wording import count, did_you_mean, quote
 from backpass.errors import DataError
 
 
@@ -89,7 +89,7 @@ class Column:
         return tuple(sorted(set(self.values[~self.missing].tolist())))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Table:
     """Named columns, with one of them set apart as the target.
 
@@ -121,6 +121,13 @@ class Table:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def __repr__(self) -> str:
+        target = "no target" if self.target is None else f"target {quote(self.target.name)}"
+        return (
+            f"Table({quote(self.source)}, {count(len(self), 'row')}, "
+            f"{count(len(self.columns), 'feature')}, {target})"
+        )
 
     @property
     def every_column(self) -> tuple[Column, ...]:

@@ -4,7 +4,6 @@ The rule looks at what the source wrote: texts, bools and few whole numbers are 
 with a decimal point, and whole numbers with many values, are quantities. The user can always say.
 """
 
-from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -20,14 +19,14 @@ TASKS: tuple[str, ...] = get_args(Task)
 MOST_WHOLE_CLASSES = 20
 
 
-def infer_task(target: Column | np.ndarray | Sequence[Any]) -> Task:
+def infer_task(target: Any) -> Task:
     """The task that a target asks for.
 
     Classification for texts, bools, whole numbers with at most 20 distinct values, and floats that
     take just two whole values (0.0 and 1.0); regression for everything else.
 
     Args:
-        target: a Column, or (N,) values of any plain dtype.
+        target: a Column, a Series, or (N,) values of any plain dtype.
 
     Raises:
         DataError: no value is present.
@@ -48,7 +47,7 @@ def infer_task(target: Column | np.ndarray | Sequence[Any]) -> Task:
     return "classification" if two_whole else "regression"
 
 
-def as_column(target: Column | np.ndarray | Sequence[Any], name: str = "target") -> Column:
+def as_column(target: Any, name: str = "target") -> Column:
     """A Column of one-dimensional values: a Column, a Series, an array or a list."""
     if isinstance(target, Column):
         return target
