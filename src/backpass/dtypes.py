@@ -1,7 +1,7 @@
 """NumPy's promotion rules, asked from NumPy itself.
 
-Python scalars are weak, as NEP 50 says. Floating dtypes are the ones that carry derivatives; complex numbers are
-not built yet and are refused by name.
+Python scalars are weak, as NEP 50 says. Floating dtypes are the ones that carry derivatives;
+complex numbers are not built yet and are refused by name.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def is_float(dtype: DType) -> bool:
 
 
 def check_supported(dtype: DType, what: str) -> None:
-    """Refuse what has no rules here: complex, object, strings, dates, structured and extended floats."""
+    """Refuse what has no rules: complex, object, strings, dates, structured, extended floats."""
     if dtype.kind == "c":
         raise DTypeError(
             f"{what}: complex numbers ({dtype}) are not supported; split into two real arrays"
@@ -39,6 +39,9 @@ def promotable(x: object) -> Promotable:
     """What x brings to a promotion: its dtype, or its Python type if it is a bare scalar."""
     if type(x) in (float, int, bool):
         return type(x)  # type: ignore[return-value]
+    weak = getattr(x, "weak", None)
+    if weak is not None:
+        return weak
     dtype = getattr(x, "dtype", None)
     return dtype if isinstance(dtype, np.dtype) else np.asarray(x).dtype
 
@@ -60,5 +63,5 @@ def common(*xs: object) -> DType:
 
 
 def at_least_float(dtype: DType) -> DType:
-    """The dtype that NumPy's true division and mean use: floats stay, anything else becomes float64."""
+    """The dtype of NumPy's true division and mean: floats stay, anything else becomes float64."""
     return dtype if is_float(dtype) else np.dtype(np.float64)

@@ -22,7 +22,8 @@ from backpass.ir import Graph, Scope, ScopeKind, TensorType, is_live, leaf, type
 from backpass.ops.operand import operand
 from backpass.passes import cse, dce, simplify
 from backpass.trace import Cell, Stateful, Tracer, bound, capture, to_result, unwrap
-from backpass.transforms.arguments import flat_outputs
+from backpass.trace.cells import Gradients
+from backpass.transforms.arguments import flat_outputs, weak_type
 from backpass.tree import Tree, flatten, unflatten
 
 Function = Callable[..., Any]
@@ -30,11 +31,14 @@ Function = Callable[..., Any]
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """A program for one signature: which Cells it reads and writes, and how its outputs are nested."""
+    """A program for one signature: which of the call's Cells it writes, and how its outputs are nested.
+
+    Cells are known by their place among the Cells of the arguments, so that models of one shape share a program
+    and no model is kept alive by it.
+    """
 
     program: Program
-    cells: tuple[Cell, ...]
-    written: tuple[Cell, ...]
+    written: tuple[int, ...]
     structure: Tree
 
 
@@ -54,12 +58,13 @@ class Jitted:
         if found.traced():
             return self.function(*args, **options)
         compiled = self._get(found)
-        cells = [cell.read() for cell in compiled.cells]
+        cells = [cell.read() for cell in found.cells]
         outputs = compiled.program([*found.arrays, *cells])
         count = len(outputs) - len(compiled.written)
-        for cell, array in zip(compiled.written, outputs[count:], strict=True):
-            cell.write(array)
-        return unflatten(compiled.structure, [to_result(x) for x in outputs[:count]])
+        for place, array in zip(compiled.written, outputs[count:], strict=True):
+            found.cells[place].write(array)
+        structure = _renamed(compiled.structure, found.cells)
+        return unflatten(structure, [to_result(x) for x in outputs[:count]])
 
     def graph(self, *args: Any, **options: Any) -> Graph:
         """The graph that a call with these arguments runs, after the passes."""
@@ -115,17 +120,19 @@ class _Arguments:
         """Equal for two calls that may share a program."""
         parts: list[Hashable] = [self.structure]
         dynamic = set(self.dynamic)
+        places = {cell: i for i, cell in enumerate(self.cells)}
         for i, x in enumerate(self.leaves):
             if i in dynamic:
-                continue
-            if isinstance(x, Stateful):
-                parts.append((id(x), x.__backpass_static__()))
+                parts.append(weak_type(x))
+            elif isinstance(x, Stateful):
+                own = tuple([(name, places[c]) for name, c in x.__backpass_cells__().items()])
+                parts.append((type(x), x.__backpass_static__(), own))
             elif isinstance(x, Cell):
-                parts.append(id(x))
+                parts.append((Cell, places[x]))
             else:
                 parts.append(_static_key(x))
         parts.extend([type_of(x) for x in self.arrays])
-        parts.extend([(id(c), c.shape, c.dtype) for c in self.cells])
+        parts.extend([(c.shape, c.dtype, c.trainable) for c in self.cells])
         return tuple(parts)
 
 
@@ -160,7 +167,8 @@ def _compile(function: Function, found: _Arguments) -> Compiled:
         own = frozenset((scope,))
         for x in found.arrays:
             check_supported(type_of(x).dtype, "jit")
-        inputs = [leaf(type_of(x), own) for x in found.arrays]
+        weak = [weak_type(found.leaves[i]) for i in found.dynamic]
+        inputs = [leaf(type_of(x), own, None, w) for x, w in zip(found.arrays, weak, strict=True)]
         states = [leaf(TensorType(c.shape, c.dtype), own) for c in found.cells]
         leaves = [x.value if isinstance(x, _Static) else x for x in found.leaves]
         for i, v in zip(found.dynamic, inputs, strict=True):
@@ -178,7 +186,29 @@ def _compile(function: Function, found: _Arguments) -> Compiled:
             "jit: the function uses a traced value of an outer transform that is not an argument"
         )
     graph = verify(dce(cse(simplify(captured.graph))))
-    return Compiled(compile_graph(graph), found.cells, tuple(written), structure)
+    places = {cell: i for i, cell in enumerate(found.cells)}
+    return Compiled(
+        compile_graph(graph), tuple([places[c] for c in written]), _numbered(structure, places)
+    )
+
+
+def _numbered(structure: Tree, places: dict[Cell, int]) -> Tree:
+    """The structure with the Cells of Gradients replaced by their places."""
+    children = tuple([_numbered(c, places) for c in structure.children])
+    if structure.kind is not Gradients:
+        return Tree(structure.kind, structure.key, children)
+    names, cells = structure.key
+    return Tree(Gradients, (names, tuple([places.get(c, c) for c in cells])), children)
+
+
+def _renamed(structure: Tree, cells: Sequence[Cell]) -> Tree:
+    """The structure with places replaced by the Cells of this call."""
+    children = tuple([_renamed(c, cells) for c in structure.children])
+    if structure.kind is not Gradients:
+        return Tree(structure.kind, structure.key, children)
+    names, places = structure.key
+    own = tuple([cells[p] if isinstance(p, int) else p for p in places])
+    return Tree(Gradients, (names, own), children)
 
 
 def jit(function: Function | None = None, *, static_argnums: int | Sequence[int] = ()) -> Any:

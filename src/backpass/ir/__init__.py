@@ -1,8 +1,9 @@
 """The tensor graph: the language that every transform and pass speaks.
 
-`graph.py` holds the types and the one way a node comes into being (`Primitive.__call__`); `show.py` prints a
-Graph as stable text; `verify.py` checks one. Nothing here knows NumPy's broadcasting, Python operators or how
-a graph is run. Go to `prims/` for the operations themselves, to `trace/` for how Python code becomes a Graph.
+`graph.py` holds the types and the one way a node comes into being (`Primitive.__call__`); `show.py`
+prints a Graph as stable text; `verify.py` checks one. Nothing here knows NumPy's broadcasting,
+Python operators or how a graph is run. Go to `prims/` for the operations themselves, to `trace/`
+for how Python code becomes a Graph.
 """
 
 from backpass.ir.graph import (

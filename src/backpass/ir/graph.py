@@ -1,10 +1,11 @@
 """TensorType, Value, Node, Primitive, Graph: pure data, linked from results back to inputs.
 
-Invariant: a Node is made only by calling a Primitive, after its inputs, so `Node.order` rises along every edge and
-sorting by it is a topological sort. There is no tape and no ambient builder: a graph is whatever can be reached
-from its outputs. A Value belongs to the Scopes (calls of a transform) whose leaves it depends on; when those are
-closed the Value is just its array, and primitives applied to it run at once on NumPy and build nothing.
-Next: `prims/` for the primitives, `transforms/reverse.py` for the walk back.
+Invariant: a Node is made only by calling a Primitive, after its inputs, so `Node.order` rises along
+every edge and sorting by it is a topological sort. There is no tape and no ambient builder: a graph
+is whatever can be reached from its outputs. A Value belongs to the Scopes (calls of a transform)
+whose leaves it depends on; when those are closed the Value is just its array, and primitives
+applied to it run at once on NumPy and build nothing. Next: `prims/` for the primitives,
+`transforms/reverse.py` for the walk back.
 """
 
 from __future__ import annotations
@@ -108,7 +109,8 @@ class SourceLine(NamedTuple):
 class Value:
     """One output of a Node, or a leaf (`node is None`): an input of a graph or a constant.
 
-    `array` is the concrete array where it is known. `scopes` are the scopes it was made in the reach of.
+    `array` is the concrete array where it is known. `scopes` are the scopes it was made in the
+    reach of.
     """
 
     type: TensorType
@@ -116,6 +118,9 @@ class Value:
     index: int
     array: Array | None
     scopes: frozenset[Scope]
+    weak: type[float] | type[int] | None = (
+        None  # a bare Python scalar: it decides no dtype (NEP 50)
+    )
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -135,7 +140,7 @@ Operand = Value | Array
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Node:
-    """One application of a primitive. `types` and `arrays` (where known) are those of its outputs."""
+    """One application of a primitive; `types` and `arrays` (where known) are of its outputs."""
 
     primitive: Primitive
     inputs: tuple[Value, ...]
@@ -190,10 +195,11 @@ BatchRule = Callable[
 class Primitive:
     """An operation with every rule it has, in one place. No field has a default: a gap is stated.
 
-    `shape` maps input types to output types; `reference` computes arrays with NumPy and is the oracle of compiled
-    code; `vjp` maps cotangents of the outputs to cotangents of the inputs and is linear in them; `batch` maps the
-    primitive over a leading axis; `lower` says how the compiler treats it. Primitives never broadcast nor promote.
-    `outputs` is the number of outputs where it is fixed at one (an operand is returned) or None (a tuple is).
+    `shape` maps input types to output types; `reference` computes arrays with NumPy and is the
+    oracle of compiled code; `vjp` maps cotangents of the outputs to cotangents of the inputs and is
+    linear in them; `batch` maps the primitive over a leading axis; `lower` says how the compiler
+    treats it. Where `single`, there is one output and `reference` returns one array; else both are
+    tuples. Primitives never broadcast nor promote.
     """
 
     name: str
@@ -220,7 +226,8 @@ class Primitive:
 class Graph:
     """A closed program: `nodes` in topological order compute `outputs` from `inputs`.
 
-    Leaves that are not inputs are constants and carry their array. An output may be an input or a constant.
+    Leaves that are not inputs are constants and carry their array. An output may be an input or a
+    constant.
     """
 
     inputs: tuple[Value, ...]
@@ -253,7 +260,7 @@ def apply(
 
 
 def rebuild(node: Node, inputs: tuple[Value, ...]) -> Node:
-    """The same application on other inputs of the same types, for captures and passes: nothing is evaluated."""
+    """The same application on other inputs of the same types; nothing is evaluated."""
     unknown = (None,) * len(node.types)
     return Node(
         node.primitive,
@@ -267,9 +274,14 @@ def rebuild(node: Node, inputs: tuple[Value, ...]) -> Node:
     )
 
 
-def leaf(kind: TensorType, scopes: frozenset[Scope], array: Array | None = None) -> Value:
-    """An input: abstract, or concrete where `array` is given."""
-    return Value(kind, None, 0, array, scopes)
+def leaf(
+    kind: TensorType,
+    scopes: frozenset[Scope],
+    array: Array | None = None,
+    weak: type[float] | type[int] | None = None,
+) -> Value:
+    """An input: abstract, or concrete where `array` is given; `weak` where a Python scalar came in."""
+    return Value(kind, None, 0, array, scopes, weak)
 
 
 def constant(x: object) -> Value:
@@ -303,8 +315,9 @@ def array_of(x: Operand) -> Array:
         return x  # type: ignore[return-value]
     if x.array is None:
         raise LeakedTracerError(
-            f"a traced value {x.type}{_made_at(x)} is used after the transform that traced it has returned; "
-            "return it from the transformed function instead of keeping it in an outside variable"
+            f"a traced value {x.type}{_made_at(x)} is used after the transform that traced it has "
+            "returned; return it from the transformed function instead of keeping it in an outside "
+            "variable"
         )
     return x.array
 

@@ -1,7 +1,7 @@
 """A Graph as stable text: the same graph prints the same bytes in every process.
 
-Names are given in order of appearance (`%0`, `%1`, ...); a splat constant prints as its number, any other constant
-by its type and a checksum. Golden tests of passes compare this text.
+Names are given in order of appearance (`%0`, `%1`, ...); a splat constant prints as its number, any
+other constant by its type and a checksum. Golden tests of passes compare this text.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The verifier: raises VerificationError where a Graph breaks an invariant. Tests run it after every pass."""
+"""The verifier: raises VerificationError where a Graph breaks an invariant.
+
+Tests run it after every pass.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,9 @@ from backpass.ir.graph import Graph, Node, Value
 def verify(graph: Graph) -> Graph:
     """Return `graph` if it is sound.
 
-    Sound: every input of a node is a graph input, a constant with its array, or an output of an earlier node; no
-    node or input appears twice; stated types equal what the shape rule gives; outputs are defined.
+    Sound: every input of a node is a graph input, a constant with its array, or an output of an
+    earlier node; no node or input appears twice; stated types equal what the shape rule gives;
+    outputs are defined.
     """
     if len(set(graph.inputs)) != len(graph.inputs):
         raise VerificationError("a Value appears twice among the graph's inputs")

@@ -1,6 +1,6 @@
 """NumPy's functions over operands (arrays or traced Values): broadcasting, promotion and axis rules.
 
-Each file ends in tables: `FUNCTIONS` maps NumPy's function to ours, `METHODS` the names of array methods, `UFUNCS`
-the ufuncs. `trace/` reads these tables; adding a function touches one file. Written with primitives, never with
-Python operators. The public face is `backpass.numpy`.
+Each file ends in tables: `FUNCTIONS` maps NumPy's function to ours, `METHODS` the names of array
+methods, `UFUNCS` the ufuncs. `trace/` reads these tables; adding a function touches one file.
+Written with primitives, never with Python operators. The public face is `backpass.numpy`.
 """

@@ -1,12 +1,14 @@
 """NumPy's ufuncs over operands: dtype resolution by NumPy's own loops, broadcasting, then one primitive.
 
-`UFUNCS` maps each ufunc to the function that applies it; one that is missing is refused by the tracer. Functions
-that are no ufuncs but act on elements (where, clip, select, nan_to_num, ...) are at the end, in `FUNCTIONS`.
+`UFUNCS` maps each ufunc to the function that applies it; one that is missing is refused by the
+tracer. Functions that are no ufuncs but act on elements (where, clip, select, nan_to_num, ...) are
+at the end, in `FUNCTIONS`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -14,7 +16,7 @@ import numpy as np
 
 from backpass.dtypes import at_least_float, common, is_float, promotable, ufunc_dtypes
 from backpass.errors import UnsupportedError
-from backpass.ir import Operand, Primitive, is_live
+from backpass.ir import Operand, Primitive, Value, is_live
 from backpass.ops.operand import (
     broadcast_to,
     cast_to,
@@ -31,9 +33,38 @@ Function = Callable[..., Any]
 
 def apply_ufunc(ufunc: np.ufunc, primitive: Primitive, *xs: Any) -> Operand:
     """One primitive over operands of the ufunc's loop dtypes and common shape."""
-    dtypes = ufunc_dtypes(ufunc, tuple([promotable(x) for x in xs]))
+    given = tuple([promotable(x) for x in xs])
+    dtypes = ufunc_dtypes(ufunc, given)
     cast = [cast_to(operand(x), dtype) for x, dtype in zip(xs, dtypes[: len(xs)], strict=True)]
-    return primitive(*common_shape(ufunc.__name__, *cast))
+    found = primitive(*common_shape(ufunc.__name__, *cast))
+    return (
+        _still_weak(found)
+        if ufunc in OPERATORS and all([isinstance(d, type) for d in given])
+        else found
+    )
+
+
+# What Python's operators become: applied to Python scalars they give Python scalars.
+OPERATORS = frozenset(
+    (
+        np.add,
+        np.subtract,
+        np.multiply,
+        np.divide,
+        np.power,
+        np.negative,
+        np.absolute,
+        np.remainder,
+        np.floor_divide,
+    )
+)
+
+
+def _still_weak(x: Operand) -> Operand:
+    """A result that decides no dtype, as the Python scalars that it comes from."""
+    if type(x) is not Value or x.dtype.kind not in "fi":
+        return x
+    return replace(x, weak=float if x.dtype.kind == "f" else int)
 
 
 def apply_mixed(ufunc: np.ufunc, primitive: Primitive, *xs: Any) -> Operand:
@@ -64,7 +95,8 @@ def power(x: Any, y: Any) -> Operand:
             -1.0: el.reciprocal,
         }
         if exponent in short:
-            return short[exponent](base)
+            found = short[exponent](base)
+            return _still_weak(found) if isinstance(promotable(x), type) else found
     return apply_ufunc(np.power, el.power, x, y)
 
 
@@ -247,7 +279,10 @@ def where(condition: Any, x: Any = None, y: Any = None) -> Operand:
 def clip(
     a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None
 ) -> Operand:
-    """Values outside [a_min, a_max] are moved to its ends; the derivative is 1 inside and at the ends, else 0."""
+    """Values outside [a_min, a_max] moved to its ends.
+
+    The derivative is 1 inside and at the ends, else 0.
+    """
     low = min if a_min is None or a_min is np._NoValue else a_min  # type: ignore[attr-defined]
     high = max if a_max is None or a_max is np._NoValue else a_max  # type: ignore[attr-defined]
     x = a

@@ -1,8 +1,9 @@
-"""x[index] and x[index] = v with NumPy's whole index language, and the functions take, diag, tril, ... built on it.
+"""x[index] and x[index] = v with NumPy's whole index language, and take, diag, tril, ... on it.
 
-An index is first split: basic parts (integers, slices, None, ...) become slice, flip and reshape; index arrays and
-masks become one gather over the axes they address, brought to the front. Masks must be concrete, because the shape
-of x[mask] depends on them; `x[mask] = v` with a scalar v works with any mask.
+An index is first split: basic parts (integers, slices, None, ...) become slice, flip and reshape;
+index arrays and masks become one gather over the axes they address, brought to the front. Masks
+must be concrete, because the shape of x[mask] depends on them; `x[mask] = v` with a scalar v works
+with any mask.
 """
 
 from __future__ import annotations
@@ -73,8 +74,8 @@ def _as_index_array(part: Any, shape: Ints, axis: int) -> list[Operand]:
         if type(array) is Value:
             if array.array is None:
                 raise TracingError(
-                    "x[mask] has a shape that depends on the values of mask, which jit and vmap do not know; "
-                    "use np.where(mask, x, other) instead"
+                    "x[mask] has a shape that depends on the values of mask, which jit and vmap do "
+                    "not know; use np.where(mask, x, other) instead"
                 )
             array = array.array
         mask = np.asarray(array)
@@ -146,7 +147,8 @@ class _Reader:
             start, stop, step = part.indices(n)
         except TypeError as error:
             raise TracingError(
-                f"slice bounds must be integers that are known when the function is traced, got {part}"
+                "slice bounds must be integers that are known when the function is traced, got "
+                f"{part}"
             ) from error
         count = len(range(start, stop, step))
         if step < 0:
@@ -210,7 +212,8 @@ def _plain_integer(part: Any) -> int:
         return part.__index__()
     except (AttributeError, TypeError):
         raise IndexError(
-            f"only integers, slices, ellipsis, None and integer or boolean arrays are valid indices, got {part!r}"
+            "only integers, slices, ellipsis, None and integer or boolean arrays are valid "
+            f"indices, got {part!r}"
         ) from None
 
 
@@ -309,7 +312,7 @@ def add_at(a: Any, index: Any, value: Any, *, negate: bool = False) -> Operand:
 
 
 def is_view(index: Any, ndim: int) -> bool:
-    """Whether NumPy would give a view for this index: no array in it, and more than a single element."""
+    """Whether NumPy gives a view for this index: no array in it, and more than one element."""
     parts = index if isinstance(index, tuple) else (index,)
     if any([_is_array_index(part) for part in parts]):
         return False

@@ -1,7 +1,8 @@
 """From what a caller passes to the operands of primitives: conversion, broadcasting, promotion, axes.
 
-An operand is an array or a traced Value. Primitives never broadcast nor promote; these functions insert the
-explicit `broadcast` and `cast` that NumPy would do silently, so that no rule ever has to undo them.
+An operand is an array or a traced Value. Primitives never broadcast nor promote; these functions
+insert the explicit `broadcast` and `cast` that NumPy would do silently, so that no rule ever has to
+undo them.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ Axis = int | Sequence[int] | None
 
 
 def operand(x: Any) -> Operand:
-    """x as an operand: a traced Value as it is, anything else as a native-endian array of a supported dtype."""
+    """x as an operand: a traced Value as it is, else a native-endian array of a supported dtype."""
     if type(x) is Value:
         return x if is_live(x) else array_of(x)
     if isinstance(x, np.ma.MaskedArray):

@@ -1,4 +1,8 @@
-"""Products of arrays over operands: matmul, dot, einsum, tensordot, inner, outer, kron, trace, all by `contract`."""
+"""Products of arrays over operands: matmul, dot, einsum, tensordot, inner, outer, kron, trace.
+
+All are made of one primitive, `contract`. An einsum of many operands goes pair by pair, in the
+order that NumPy's greedy path finds.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +68,10 @@ def _mismatch(x_shape: tuple[int, ...], y_shape: tuple[int, ...], inner: int) ->
 
 
 def dot(a: Any, b: Any, out: None = None) -> Operand:
-    """np.dot: the last axis of a with the second-to-last of b, no broadcasting; a product where one is a scalar."""
+    """np.dot: the last axis of a with the second-to-last of b, without broadcasting.
+
+    Where one of them is a scalar it is their product.
+    """
     x, y = _together(a, b)
     if not shape_of(x) or not shape_of(y):
         return ufunc(np.multiply, x, y)
@@ -173,7 +180,7 @@ def cross(
 
 
 def einsum(*operands: Any, optimize: Any = False, **options: Any) -> Operand:
-    """np.einsum with a subscript string; pairs are contracted in the order that np.einsum_path finds."""
+    """np.einsum with a subscript string; pairs are contracted in np.einsum_path's greedy order."""
     for option, value in options.items():
         if option not in ("out", "dtype", "order", "casting") or value not in (None, "K", "safe"):
             raise TypeError(f"einsum: option {option}={value!r} is not supported on traced arrays")
@@ -211,7 +218,8 @@ def _subscripts(operands: Sequence[Any]) -> tuple[str, list[Any]]:
     """The subscripts with an explicit output and without ellipsis, and the operands."""
     if not isinstance(operands[0], str):
         raise TypeError(
-            "einsum: give the subscripts as a string; lists of axes are not supported on traced arrays"
+            "einsum: give the subscripts as a string; lists of axes are not supported on traced "
+            "arrays"
         )
     text, xs = operands[0].replace(" ", ""), [operand(x) for x in operands[1:]]
     inputs, arrow, output = text.partition("->")

@@ -179,7 +179,10 @@ _mean = mean
 
 
 def safe_sqrt(x: Operand) -> Operand:
-    """sqrt with derivative 0 at 0: the root of a sum of squares is a norm, whose subgradients contain 0."""
+    """sqrt with derivative 0 at 0.
+
+    The root of a sum of squares is a norm, whose subgradients at 0 contain 0.
+    """
     zero = el.equal(x, zeros_like(x))
     return el.select(zero, zeros_like(x), el.sqrt(el.select(zero, full_like(x, 1.0), x)))
 

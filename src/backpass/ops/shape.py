@@ -1,7 +1,8 @@
-"""NumPy's functions that move elements without computing: reshape, transpose, concatenate, split, pad, roll, ...
+"""NumPy's functions that move elements without computing: reshape, transpose, concatenate, pad, ...
 
-Whatever NumPy can express as a permutation or a repetition of elements and has no primitive of its own is done by
-`rearranged`: NumPy's function acts on the element numbers, and the result says which element goes where.
+Whatever NumPy can express as a permutation or a repetition of elements and has no primitive of its
+own is done by `rearranged`: NumPy's function acts on the element numbers, and the result says which
+element goes where.
 """
 
 from __future__ import annotations
@@ -184,7 +185,8 @@ def concatenate(
     ndims = {len(shape_of(x)) for x in xs}
     if len(ndims) > 1 or 0 in ndims:
         raise ShapeError(
-            f"concatenate: shapes {[shape_of(x) for x in xs]} must have one and the same number of axes"
+            f"concatenate: shapes {[shape_of(x) for x in xs]} must have one and the same number "
+            "of axes"
         )
     joined = sh.concatenate(*xs, axis=0 if axis is None else axis_of(xs[0], axis))
     return joined if dtype is None else cast_to(joined, np.dtype(dtype))

@@ -45,6 +45,13 @@ class Places:
                 found.extend([operand(unwrap(cell.read())) for cell in cells.values()])
         return found
 
+    def weak(self) -> list[type[float] | type[int] | None]:
+        """For each value the Python type of a bare scalar, else None."""
+        found: list[type[float] | type[int] | None] = []
+        for x, cells in zip(self.leaves, self.cells, strict=True):
+            found.extend([weak_type(x)] if cells is None else [None] * len(cells))
+        return found
+
     def replace(self, values: Sequence[Any]) -> tuple[Any, dict[Cell, Any]]:
         """The argument with other values in its places, and what to bind the Cells to."""
         new: list[Any] = []
@@ -74,6 +81,11 @@ class Places:
                 new.append(Gradients(dict(zip(cells, some, strict=True)), list(cells.values())))
                 at += len(cells)
         return unflatten(self.structure, new)
+
+
+def weak_type(x: Any) -> type[float] | type[int] | None:
+    """float or int for a bare Python scalar, else None."""
+    return type(x) if type(x) in (float, int) else None
 
 
 def places(argument: Any, wanted: Callable[[Cell], bool]) -> Places:

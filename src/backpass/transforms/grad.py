@@ -70,7 +70,8 @@ def run(
     with Scope(ScopeKind.DERIVATIVE) as scope:
         replaced, bindings = list(args), {}
         for i, place in zip(wrt, found, strict=True):
-            own = [fresh_leaf(x, scope) for x in place.operands()]
+            values = zip(place.operands(), place.weak(), strict=True)
+            own = [fresh_leaf(x, scope, weak) for x, weak in values]
             leaves.extend(own)
             replaced[i], cells = place.replace(as_values(own))
             bindings.update(cells)

@@ -10,6 +10,7 @@ nesting right by construction: there is no perturbation to confuse.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -22,12 +23,13 @@ from backpass.trace.capture import nodes_between
 Slot = tuple[Node | Value, int]
 
 
-def fresh_leaf(x: Operand, scope: Scope) -> Value:
+def fresh_leaf(x: Operand, scope: Scope, weak: type[float] | type[int] | None = None) -> Value:
     """A leaf of `scope` with x's value: concrete, or an identity node over a Value of an outer transform."""
     if type(x) is Value and is_live(x):
-        return apply(el.identity, (x,), {}, live_scopes((x,)) | {scope})[0]
+        inner = apply(el.identity, (x,), {}, live_scopes((x,)) | {scope})[0]
+        return replace(inner, weak=x.weak)
     array = np.asarray(array_of(x))
-    return leaf(type_of(array), frozenset((scope,)), array)
+    return leaf(type_of(array), frozenset((scope,)), array, weak)
 
 
 def _slot(v: Value) -> Slot:
