@@ -1,7 +1,8 @@
-"""Nested containers (tuple, list, dict, namedtuple, None and what states the protocol) as a list of leaves.
+"""Nested containers (tuple, list, dict, namedtuple, None and our own types) as a list of leaves.
 
 A type of our own joins by two methods: `__tree_flatten__() -> (children, key)` and the classmethod
-`__tree_unflatten__(key, children)`. Everything else is a leaf. A Tree is hashable where its keys are.
+`__tree_unflatten__(key, children)`. Everything else is a leaf. A Tree is hashable where its keys
+are.
 """
 
 from __future__ import annotations

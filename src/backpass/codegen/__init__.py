@@ -1,4 +1,4 @@
-"""From a Graph to something that runs. Here: a Program evaluated by the NumPy references of its primitives.
+"""From a Graph to something that runs: a Program, evaluated by its primitives' NumPy references.
 
 The native compiler takes over the same entry, `compile_graph(graph) -> Program`.
 """

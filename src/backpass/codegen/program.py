@@ -1,7 +1,8 @@
 """Program: a Graph made ready to run many times, by the NumPy reference of each primitive.
 
-Invariant: a value is dropped as soon as its last reader has run, so the peak is that of the order of the graph. A
-Program never writes to its arguments and never returns an argument or a constant itself, only arrays of its own.
+Invariant: a value is dropped as soon as its last reader has run, so the peak is that of the order
+of the graph. A Program never writes to its arguments and never returns an argument or a constant
+itself, only arrays of its own.
 """
 
 from __future__ import annotations

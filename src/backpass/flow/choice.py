@@ -18,14 +18,16 @@ from backpass.tree import flatten, unflatten
 def cond(
     pred: Any, true_fn: Callable[..., Any], false_fn: Callable[..., Any], *operands: Any
 ) -> Any:
-    """true_fn(*operands) if pred else false_fn(*operands), where pred may be traced without a value.
+    """true_fn(*operands) if pred else false_fn(*operands); pred may be traced without a value.
 
-    If pred is known, only its branch runs. If it is not (under jit or vmap), both run and the result is chosen element
-    by element; the branch not taken gets a cotangent of exactly zero, so its derivative cannot spoil the other's.
+    If pred is known, only its branch runs. If it is not (under jit or vmap), both run and the
+    result is chosen element by element; the branch not taken gets a cotangent of exactly zero, so
+    its derivative cannot spoil the other's.
 
     Args:
         pred: a boolean scalar.
-        true_fn, false_fn: functions of the operands whose results have one structure, and equal shapes.
+        true_fn, false_fn: functions of the operands whose results have one structure, and equal
+            shapes.
         operands: what the branches get.
 
     >>> cond(True, lambda x: x + 1, lambda x: x - 1, 3)
@@ -34,7 +36,8 @@ def cond(
     p = operand(unwrap(pred))
     if shape_of(p) != ():
         raise ShapeError(
-            f"cond: the predicate must be a scalar, got shape {shape_of(p)}; use np.where for arrays"
+            f"cond: the predicate must be a scalar, got shape {shape_of(p)}; use np.where for "
+            "arrays"
         )
     known = p.array if type(p) is Value else p
     if known is not None:

@@ -1,9 +1,9 @@
 """custom_vjp: a function with a backward rule of the user's own.
 
-The forward rule runs as ordinary traced code on stopped arguments; its results then pass a `custom_vjp` node, an
-identity on the outputs that also takes the arguments and residuals. Nothing flows back into the forward rule's own
-nodes; the user's backward rule gives the cotangents of the arguments. So no graph has to be captured, and closures,
-nesting, jit and vmap need no special case.
+The forward rule runs as ordinary traced code on stopped arguments; its results then pass a
+`custom_vjp` node, an identity on the outputs that also takes the arguments and residuals. Nothing
+flows back into the forward rule's own nodes; the user's backward rule gives the cotangents of the
+arguments. So no graph has to be captured, and closures, nesting, jit and vmap need no special case.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def _outputs(*xs: Any, count: int, rule: BackwardRule) -> tuple[Any, ...]:
 
 
 class BackwardRule:
-    """The user's backward rule with the structures of residuals, outputs and arguments around it."""
+    """The user's backward rule and the structures of its residuals, outputs and arguments."""
 
     __slots__ = ("arguments", "bwd", "name", "outputs", "residuals")
 
@@ -49,12 +49,12 @@ class BackwardRule:
         return self.name
 
     def __call__(self, residuals: tuple[Any, ...], cts: tuple[Any, ...]) -> list[Any]:
-        """Cotangents of the arguments, flat; an argument for which None came gets None at its leaves."""
+        """Cotangents of the arguments, flat; None for every leaf of an argument that got None."""
         given = self.bwd(unflatten(self.residuals, residuals), unflatten(self.outputs, cts))
         if not isinstance(given, (tuple, list)) or len(given) != len(self.arguments):
             raise TreeError(
-                f"custom_vjp {self.name}: the backward rule must return a tuple with one entry for each of "
-                f"{len(self.arguments)} arguments"
+                f"custom_vjp {self.name}: the backward rule must return a tuple with one entry for "
+                f"each of {len(self.arguments)} arguments"
             )
         flat: list[Any] = []
         for ct, tree in zip(given, self.arguments, strict=True):
@@ -64,7 +64,8 @@ class BackwardRule:
             leaves, structure = flatten(ct)
             if structure != tree:
                 raise TreeError(
-                    f"custom_vjp {self.name}: a cotangent has structure {structure}, its argument {tree}"
+                    f"custom_vjp {self.name}: a cotangent has structure {structure}, its argument "
+                    f"{tree}"
                 )
             flat.extend(leaves)
         return flat
@@ -93,13 +94,12 @@ def _checked(name: str, ct: Operand, x: Operand) -> Operand:
     kind = type_of(x)
     if type_of(ct).shape != kind.shape:
         raise ShapeError(
-            f"custom_vjp {name}: the backward rule gave shape {type_of(ct).shape} for an argument of shape {kind.shape}"
+            f"custom_vjp {name}: the backward rule gave shape {type_of(ct).shape} for an argument "
+            f"of shape {kind.shape}"
         )
-    return (
-        ct
-        if type_of(ct).dtype == kind.dtype or not is_float(kind.dtype)
-        else el.cast(ct, dtype=kind.dtype)
-    )
+    if type_of(ct).dtype == kind.dtype or not is_float(kind.dtype):
+        return ct
+    return el.cast(ct, dtype=kind.dtype)
 
 
 def _shown(x: Operand) -> Any:
@@ -133,9 +133,10 @@ custom = Primitive(
 class custom_vjp:
     """A function whose backward rule is given by hand.
 
-    Use as a decorator, then name the rules with `defvjp(fwd, bwd)`: `fwd(*args)` returns `(output, residuals)`, and
-    `bwd(residuals, ct)` returns a tuple with the cotangent of every argument (None for zero). Both are NumPy code;
-    if `bwd` is differentiable, second derivatives work too. Arguments are positional.
+    Use as a decorator, then name the rules with `defvjp(fwd, bwd)`: `fwd(*args)` returns
+    `(output, residuals)`, and `bwd(residuals, ct)` returns a tuple with the cotangent of every
+    argument (None for zero). Both are NumPy code; if `bwd` is differentiable, second derivatives
+    work too. Arguments are positional.
 
     >>> import numpy as np
     >>> @custom_vjp

@@ -1,4 +1,7 @@
-"""Creation functions: NumPy's own outside of transforms; inside, arrays that traced values can be written into."""
+"""Creation functions, for arrays that traced values can be written into.
+
+Outside of transforms they are NumPy's own.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from backpass.trace.cells import read_cells
 
 
 def _holding(x: Any) -> Any:
-    """x as it is outside of transforms, and inside as a traced constant that takes in-place writes."""
+    """x as it is outside of transforms; inside, a traced constant that takes in-place writes."""
     return Tracer(constant(x)) if Scope.any_open() else x
 
 

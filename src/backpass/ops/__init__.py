@@ -1,4 +1,4 @@
-"""NumPy's functions over operands (arrays or traced Values): broadcasting, promotion and axis rules.
+"""NumPy's functions over operands (arrays or traced Values): broadcasting, promotion, axes.
 
 Each file ends in tables: `FUNCTIONS` maps NumPy's function to ours, `METHODS` the names of array
 methods, `UFUNCS` the ufuncs. `trace/` reads these tables; adding a function touches one file.

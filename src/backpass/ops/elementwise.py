@@ -1,4 +1,4 @@
-"""NumPy's ufuncs over operands: dtype resolution by NumPy's own loops, broadcasting, then one primitive.
+"""NumPy's ufuncs over operands: dtypes by NumPy's own loops, broadcasting, then one primitive.
 
 `UFUNCS` maps each ufunc to the function that applies it; one that is missing is refused by the
 tracer. Functions that are no ufuncs but act on elements (where, clip, select, nan_to_num, ...) are
@@ -268,7 +268,8 @@ def where(condition: Any, x: Any = None, y: Any = None) -> Operand:
     """np.where with three arguments. The branch not taken gets a cotangent of exactly zero."""
     if x is None or y is None:
         raise UnsupportedError(
-            "np.where with one argument has a shape that depends on values; use np.where(condition, x, y)"
+            "np.where with one argument has a shape that depends on values; use "
+            "np.where(condition, x, y)"
         )
     dtype = common(x, y)
     c = cast_to(operand(condition), np.dtype(np.bool_))

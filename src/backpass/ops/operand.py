@@ -1,4 +1,4 @@
-"""From what a caller passes to the operands of primitives: conversion, broadcasting, promotion, axes.
+"""From what a caller passes to operands of primitives: conversion, broadcasting, promotion, axes.
 
 An operand is an array or a traced Value. Primitives never broadcast nor promote; these functions
 insert the explicit `broadcast` and `cast` that NumPy would do silently, so that no rule ever has to

@@ -32,7 +32,7 @@ def _together(*xs: Any) -> list[Operand]:
 
 
 def matmul(x1: Any, x2: Any) -> Operand:
-    """x1 @ x2: matrices in the last two axes, leading axes broadcast, vectors as a row and a column."""
+    """x1 @ x2: matrices in the last two axes, leading axes broadcast, vectors as row or column."""
     x, y = _together(x1, x2)
     x_shape, y_shape = shape_of(x), shape_of(y)
     if not x_shape or not y_shape:

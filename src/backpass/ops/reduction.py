@@ -1,4 +1,4 @@
-"""NumPy's reductions and scans over operands: sum, mean, var, std, max, prod, cumsum, logsumexp, ...
+"""NumPy's reductions and scans over operands: sum, mean, std, max, prod, cumsum, logsumexp, ...
 
 Conventions at kinks: ties of max and min share evenly; std of equal numbers has derivative 0.
 """
@@ -165,7 +165,7 @@ def var(
     mean: Any = MISSING,
     correction: Any = MISSING,
 ) -> Operand:
-    """Variance over `axis`, in two passes: mean of |x - mean|^2 with n - ddof in the denominator."""
+    """Variance over `axis` in two passes: sum of |x - mean|^2 over n - ddof."""
     x = operand(a)
     x = cast_to(x, np.dtype(dtype) if _given(dtype) else at_least_float(dtype_of(x)))
     centre = operand(mean) if _given(mean) else _mean(x, axis, keepdims=True, where=where)

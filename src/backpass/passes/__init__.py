@@ -1,4 +1,7 @@
-"""Passes: plain functions from Graph to Graph, each with a before and an after in its docstring and a golden test."""
+"""Passes: plain functions from Graph to Graph.
+
+Each has a before and an after in its docstring and a golden test.
+"""
 
 from backpass.passes.cse import cse
 from backpass.passes.dce import dce

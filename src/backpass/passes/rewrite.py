@@ -1,4 +1,4 @@
-"""The one walk that passes share: rebuild a graph node by node, with a rule that may answer otherwise."""
+"""The one walk that passes share: rebuild a graph node by node, by a rule that may replace it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ Rule = Callable[[Node], tuple[Value, ...] | None]
 
 
 def rewrite(graph: Graph, rule: Rule) -> Graph:
-    """The graph with `rule` applied to each node in order. A node whose inputs did not change is kept as it is."""
+    """The graph with `rule` applied to each node in order.
+
+    A node whose inputs did not change is kept as it is.
+    """
     instead: dict[Node, tuple[Value, ...]] = {}
     nodes: list[Node] = []
 

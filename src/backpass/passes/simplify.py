@@ -1,4 +1,4 @@
-"""Algebraic simplification that keeps every bit of the result, NaN and signed zeros included where they matter."""
+"""Algebraic simplification that keeps every bit, NaN and signed zeros where they matter."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ Answer = tuple[Value, ...] | None
 def simplify(graph: Graph) -> Graph:
     """Drop what has no effect once derivatives are taken, and fold small constants.
 
-    - `identity(x)`, `stop_gradient(x)`, `cast` to the same dtype, `reshape` to the same shape, `transpose` in order,
-      and the outputs of `custom_vjp` become what they pass through.
+    - `identity(x)`, `stop_gradient(x)`, `cast` to the same dtype, `reshape` to the same shape,
+      `transpose` in order, and the outputs of `custom_vjp` become what they pass through.
     - `transpose(transpose(x))` and `reshape(reshape(x))` that end where they began become x.
     - `mul(x, 1)`, `scale(x, 1)`, `div(x, 1)`, `sub(x, 0)` become x; `neg(neg(x))` becomes x.
     - a node of constants becomes a constant if it is at most 4096 bytes.

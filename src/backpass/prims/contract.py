@@ -1,7 +1,8 @@
 """contract: the one product of two tensors, from which dot, matmul, tensordot and einsum are made.
 
-`x_batch`/`y_batch` pair axes that run in parallel, `x_sum`/`y_sum` pair axes that are summed over. The result has
-the batch axes, then x's free axes, then y's free axes, each in its operand's order. Its derivative is itself.
+`x_batch`/`y_batch` pair axes that run in parallel, `x_sum`/`y_sum` pair axes that are summed over.
+The result has the batch axes, then x's free axes, then y's free axes, each in its operand's order.
+Its derivative is itself.
 """
 
 from __future__ import annotations

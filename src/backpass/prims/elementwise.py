@@ -1,8 +1,9 @@
 """Functions of one element at a time, and their derivatives as rows of a table.
 
-`d(x, y)` is the local derivative from input x and output y; `needs` says which of them it reads, which is what
-must be kept for the backward pass. The derivative multiplies the cotangent through `scale`, so a cotangent of
-exactly zero stays exactly zero. Conventions at kinks are listed in docs/conventions.md.
+`d(x, y)` is the local derivative from input x and output y; `needs` says which of them it reads,
+which is what must be kept for the backward pass. The derivative multiplies the cotangent through
+`scale`, so a cotangent of exactly zero stays exactly zero. Conventions at kinks are listed in
+docs/conventions.md.
 """
 
 from __future__ import annotations
@@ -27,11 +28,12 @@ from backpass.prims.rules import (
     zeros_like,
 )
 
+LN_2, LN_10 = float(np.log(2.0)), float(np.log(10.0))
 Derivative = Callable[[Any, Any], Operand]
 
 
 def unary(name: str, reference: Callable[..., Any], d: Derivative, needs: str) -> Primitive:
-    """A differentiable function of one input; d sees only what `needs` names ("x", "y", "xy" or "")."""
+    """A differentiable function of one input; d sees only what `needs` names ("x", "y", "xy")."""
 
     def pull(ct: Operand, y: Operand, x: Operand) -> Operand:
         return scale(ct, d(x if "x" in needs else None, y if "y" in needs else None))
@@ -45,7 +47,7 @@ def binary(
     dx: Callable[[Operand, Operand, Operand], Operand],
     dy: Callable[[Operand, Operand, Operand], Operand],
 ) -> Primitive:
-    """A differentiable function of two inputs; dx(x, y, z) and dy(x, y, z) see both inputs and the output."""
+    """A differentiable function of two inputs; dx and dy see both inputs and the output."""
     return elementwise(
         name,
         reference,
@@ -101,6 +103,21 @@ def one_minus_square(y: Operand) -> Operand:
     return mul(minus_from(1.0, y), plus(y, 1.0))
 
 
+def one_plus_square(x: Operand) -> Operand:
+    """1 + x^2."""
+    return plus(mul(x, x), 1.0)
+
+
+def _arcsine_slope(x: Operand) -> Operand:
+    """1 / sqrt(1 - x^2)."""
+    return reciprocal(sqrt(one_minus_square(x)))
+
+
+def _arccosh_slope(x: Operand) -> Operand:
+    """1 / sqrt(x^2 - 1) as a product of two roots, which is NaN for every x below 1."""
+    return reciprocal(mul(sqrt(plus(x, -1.0)), sqrt(plus(x, 1.0))))
+
+
 def _logistic(x: Array) -> Array:
     """1 / (1 + exp(-x)) without overflow, by way of exp(-|x|)."""
     e = np.exp(-np.abs(x))
@@ -109,32 +126,33 @@ def _logistic(x: Array) -> Array:
 
 
 # fmt: off
-reciprocal = unary("reciprocal", np.reciprocal, d=lambda x, y: neg(mul(y, y)),                     needs="y")
-exp      = unary("exp",      np.exp,      d=lambda x, y: y,                                        needs="y")
-exp2     = unary("exp2",     np.exp2,     d=lambda x, y: times(y, float(np.log(2.0))),             needs="y")
-expm1    = unary("expm1",    np.expm1,    d=lambda x, y: plus(y, 1.0),                             needs="y")
-log      = unary("log",      np.log,      d=lambda x, y: reciprocal(x),                            needs="x")
-log2     = unary("log2",     np.log2,     d=lambda x, y: reciprocal(times(x, float(np.log(2.0)))), needs="x")
-log10    = unary("log10",    np.log10,    d=lambda x, y: reciprocal(times(x, float(np.log(10.0)))), needs="x")
-log1p    = unary("log1p",    np.log1p,    d=lambda x, y: reciprocal(plus(x, 1.0)),                 needs="x")
-sqrt     = unary("sqrt",     np.sqrt,     d=lambda x, y: reciprocal(add(y, y)),                    needs="y")
-cbrt     = unary("cbrt",     np.cbrt,     d=lambda x, y: reciprocal(times(mul(y, y), 3.0)),        needs="y")
-square   = unary("square",   np.square,   d=lambda x, y: add(x, x),                                needs="x")
-sin      = unary("sin",      np.sin,      d=lambda x, y: cos(x),                                   needs="x")
-cos      = unary("cos",      np.cos,      d=lambda x, y: neg(sin(x)),                              needs="x")
-tan      = unary("tan",      np.tan,      d=lambda x, y: plus(mul(y, y), 1.0),                     needs="y")
-arcsin   = unary("arcsin",   np.arcsin,   d=lambda x, y: reciprocal(sqrt(one_minus_square(x))),    needs="x")
-arccos   = unary("arccos",   np.arccos,   d=lambda x, y: neg(reciprocal(sqrt(one_minus_square(x)))), needs="x")
-arctan   = unary("arctan",   np.arctan,   d=lambda x, y: reciprocal(plus(mul(x, x), 1.0)),         needs="x")
-sinh     = unary("sinh",     np.sinh,     d=lambda x, y: cosh(x),                                  needs="x")
-cosh     = unary("cosh",     np.cosh,     d=lambda x, y: sinh(x),                                  needs="x")
-tanh     = unary("tanh",     np.tanh,     d=lambda x, y: one_minus_square(y),                      needs="y")
-arcsinh  = unary("arcsinh",  np.arcsinh,  d=lambda x, y: reciprocal(hypot(x, full_like(x, 1.0))),  needs="x")
-arccosh  = unary("arccosh",  np.arccosh,
-                 d=lambda x, y: reciprocal(mul(sqrt(plus(x, -1.0)), sqrt(plus(x, 1.0)))),          needs="x")
-arctanh  = unary("arctanh",  np.arctanh,  d=lambda x, y: reciprocal(one_minus_square(x)),          needs="x")
-logistic = unary("logistic", _logistic,   d=lambda x, y: mul(y, minus_from(1.0, y)),               needs="y")
-absolute = unary("abs",      np.absolute, d=lambda x, y: sign(x),                                  needs="x")
+reciprocal = unary("reciprocal", np.reciprocal, needs="y", d=lambda x, y: neg(mul(y, y)))
+exp      = unary("exp",      np.exp,      needs="y", d=lambda x, y: y)
+exp2     = unary("exp2",     np.exp2,     needs="y", d=lambda x, y: times(y, LN_2))
+expm1    = unary("expm1",    np.expm1,    needs="y", d=lambda x, y: plus(y, 1.0))
+log      = unary("log",      np.log,      needs="x", d=lambda x, y: reciprocal(x))
+log2     = unary("log2",     np.log2,     needs="x", d=lambda x, y: reciprocal(times(x, LN_2)))
+log10    = unary("log10",    np.log10,    needs="x", d=lambda x, y: reciprocal(times(x, LN_10)))
+log1p    = unary("log1p",    np.log1p,    needs="x", d=lambda x, y: reciprocal(plus(x, 1.0)))
+sqrt     = unary("sqrt",     np.sqrt,     needs="y", d=lambda x, y: reciprocal(add(y, y)))
+cbrt     = unary("cbrt",     np.cbrt,     needs="y",
+                 d=lambda x, y: reciprocal(times(mul(y, y), 3.0)))
+square   = unary("square",   np.square,   needs="x", d=lambda x, y: add(x, x))
+sin      = unary("sin",      np.sin,      needs="x", d=lambda x, y: cos(x))
+cos      = unary("cos",      np.cos,      needs="x", d=lambda x, y: neg(sin(x)))
+tan      = unary("tan",      np.tan,      needs="y", d=lambda x, y: one_plus_square(y))
+arcsin   = unary("arcsin",   np.arcsin,   needs="x", d=lambda x, y: _arcsine_slope(x))
+arccos   = unary("arccos",   np.arccos,   needs="x", d=lambda x, y: neg(_arcsine_slope(x)))
+arctan   = unary("arctan",   np.arctan,   needs="x", d=lambda x, y: reciprocal(one_plus_square(x)))
+sinh     = unary("sinh",     np.sinh,     needs="x", d=lambda x, y: cosh(x))
+cosh     = unary("cosh",     np.cosh,     needs="x", d=lambda x, y: sinh(x))
+tanh     = unary("tanh",     np.tanh,     needs="y", d=lambda x, y: one_minus_square(y))
+arcsinh  = unary("arcsinh",  np.arcsinh,  needs="x",
+                 d=lambda x, y: reciprocal(hypot(x, full_like(x, 1.0))))
+arccosh  = unary("arccosh",  np.arccosh,  needs="x", d=lambda x, y: _arccosh_slope(x))
+arctanh  = unary("arctanh",  np.arctanh,  needs="x", d=lambda x, y: reciprocal(one_minus_square(x)))
+logistic = unary("logistic", _logistic,   needs="y", d=lambda x, y: mul(y, minus_from(1.0, y)))
+absolute = unary("abs",      np.absolute, needs="x", d=lambda x, y: sign(x))
 
 sign  = flat("sign",  np.sign)
 floor = flat("floor", np.floor)
@@ -252,7 +270,8 @@ fmod = binary(
     dx=lambda x, y, z: full_like(x, 1.0),
     dy=lambda x, y, z: neg(trunc(div(x, y))),
 )
-# copysign(x, y) = |x| sign(y): its derivative is sign(x) sign(y), with the sign bit deciding at y = 0.
+# copysign(x, y) = |x| sign(y): its derivative is sign(x) sign(y), the sign bit deciding at
+# y = 0.
 copysign = elementwise(
     "copysign",
     np.copysign,
@@ -298,7 +317,8 @@ select = Primitive(
     single=True,
 )
 
-# cast: another dtype. Between floats the cotangent is cast back; through integers and booleans nothing flows.
+# cast: another dtype. Between floats the cotangent is cast back; through integers and booleans
+# nothing flows.
 cast = Primitive(
     name="cast",
     shape=lambda t, dtype: (TensorType(t.shape, np.dtype(dtype)),),

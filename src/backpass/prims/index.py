@@ -1,7 +1,8 @@
 """Reading and writing at integer positions: gather, scatter_add (its adjoint), scatter_set.
 
-All act on the leading axes: k index arrays of one shape address the first k axes of x, the other axes come whole.
-Indices may be negative and are checked: an index out of range raises IndexError, as in NumPy.
+All act on the leading axes: k index arrays of one shape address the first k axes of x, the other
+axes come whole. Indices may be negative and are checked: an index out of range raises IndexError,
+as in NumPy.
 """
 
 from __future__ import annotations
@@ -102,7 +103,8 @@ def _scatter_add_batch(
     return (scatter_add(u, rows, *indices, shape=(size, *params["shape"])),), (True,)
 
 
-# scatter_add(u, i, j, ..., shape): zeros of `shape` with u[n] added at [i[n], j[n], ...], in the order of n.
+# scatter_add(u, i, j, ..., shape): zeros of `shape` with u[n] added at [i[n], j[n], ...], in the
+# order of n.
 scatter_add = Primitive(
     name="scatter_add",
     shape=_scatter_add_shape,
@@ -144,7 +146,7 @@ def _pull_scatter_set(
 
 
 def _last_writes(ct: Operand, x: Operand, indices: list[Operand]) -> Operand:
-    """ct where a write is the last at its position, else 0: with repeated indices the earlier ones are lost."""
+    """ct where a write is the last at its position, else 0: earlier repeated ones are lost."""
     shape = type_of(indices[0]).shape
     count = 1
     for extent in shape:
@@ -165,7 +167,8 @@ def _scatter_set_batch(
     return (scatter_set(x, u, rows, *indices),), (True,)
 
 
-# scatter_set(x, u, i, j, ...): x with u[n] at [i[n], j[n], ...]; of repeated positions the last n stays.
+# scatter_set(x, u, i, j, ...): x with u[n] at [i[n], j[n], ...]; of repeated positions the last n
+# stays.
 scatter_set = Primitive(
     name="scatter_set",
     shape=_scatter_set_shape,

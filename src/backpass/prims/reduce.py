@@ -1,7 +1,9 @@
-"""Reductions and scans: max, min, prod, any, all, argmax, argmin, cumsum, cumprod. (`reduce_sum` is in rules.py.)
+"""Reductions and scans: max, min, prod, any, all, argmax, argmin, cumsum, cumprod, argsort.
 
-`axes` are the reduced axes, gone from the result. Ties of max and min share the cotangent evenly. prod and cumprod
-are exact where factors are zero: no division is used, and second derivatives follow from the same rules.
+`reduce_sum` is in `rules.py`, because every family uses it.
+`axes` are the reduced axes, gone from the result. Ties of max and min share the cotangent evenly.
+prod and cumprod are exact where factors are zero: no division is used, and second derivatives
+follow from the same rules.
 """
 
 from __future__ import annotations
@@ -77,7 +79,7 @@ def _scan(name: str, accumulate: Callable[..., Any], pull: Callable[..., Operand
 
 
 def shift(x: Operand, axis: int, by: int, fill: float) -> Operand:
-    """x moved by `by` places along axis (towards higher indices where positive), filled with a number."""
+    """x moved by `by` places along axis, to higher indices where positive; gaps get `fill`."""
     n = type_of(x).shape[axis]
     by = max(-n, min(n, by))
     ndim = len(type_of(x).shape)
@@ -99,7 +101,10 @@ def shift(x: Operand, axis: int, by: int, fill: float) -> Operand:
 
 
 def _recurrence(a: Operand, b: Operand, axis: int) -> Operand:
-    """s_i = b_i + a_i s_(i+1) with s_n = 0, by doubling (Blelloch 1990, prefix sums and their applications)."""
+    """s_i = b_i + a_i s_(i+1) with s_n = 0, by doubling.
+
+    Blelloch 1990, Prefix sums and their applications.
+    """
     step, n = 1, type_of(a).shape[axis]
     while step < n:
         b = add(b, mul(a, shift(b, axis, -step, 0.0)))
@@ -126,7 +131,10 @@ cumprod = _scan("cumprod", np.cumprod, _pull_cumprod)
 
 
 def _pull_prod(ct: Operand, y: Operand, x: Operand, axes: tuple[int, ...]) -> Operand:
-    """ct times the product of all other factors. Axis by axis: `rest` holds the products over the axes done."""
+    """ct times the product of all other factors, axis by axis.
+
+    `rest` holds the products over the axes that are done.
+    """
     shape = type_of(x).shape
     others, rest = full_like(x, 1.0), x
     for axis in axes:

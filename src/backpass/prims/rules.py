@@ -1,8 +1,9 @@
-"""How the families build their primitives: shape rules, vjp rules by input, batch rules over a leading axis.
+"""How the families build their primitives: shape rules, vjp rules by input, batch rules.
 
-Conventions of every rule: operands may be arrays or traced Values, and a rule is written with primitives, so that it
-works on both. A batch, where there is one, is at axis 0. `scale` (the strong zero) multiplies a cotangent by a
-local derivative in the elementwise families; it lives here because each of them needs it.
+Conventions of every rule: operands may be arrays or traced Values, and a rule is written with
+primitives, so that it works on both. A batch, where there is one, is at axis 0. `scale` (the strong
+zero) multiplies a cotangent by a local derivative in the elementwise families; it lives here
+because each of them needs it.
 """
 
 from __future__ import annotations
@@ -120,7 +121,7 @@ def batch_elementwise(primitive: Callable[[], Primitive]) -> BatchRule:
 
 
 def batch_one(rule: Callable[..., Operand]) -> BatchRule:
-    """Batch rule of a primitive of one input and one output: `rule(x, **params)` on the batched x."""
+    """Batch rule of a primitive of one input and output: `rule(x, **params)` on the batched x."""
 
     def batch(
         inputs: tuple[Operand, ...], batched: tuple[bool, ...], size: int, params: Params
@@ -155,9 +156,10 @@ def elementwise(
 
 
 def _scale_reference(ct: Array, d: Array) -> Array:
-    """ct * d, and exactly 0 where ct is 0. NaN can only come from there, so the mask is rarely built.
+    """ct * d, and exactly 0 where ct is 0.
 
-    Walks back and compiled programs run with NumPy's floating-point warnings off.
+    NaN can only come from there, so the mask is rarely built. Walks back and compiled programs run
+    with NumPy's floating-point warnings off.
     """
     product = np.multiply(ct, d)
     total = np.add.reduce(product, axis=None)

@@ -1,7 +1,7 @@
-"""Movement of elements: reshape, transpose, flip, slice, pad, concatenate, slice_set. All are linear.
+"""Linear movement of elements: reshape, transpose, flip, slice, pad, concatenate, slice_set.
 
-slice and pad are adjoint to each other, with steps on one side and interior gaps on the other. Negative steps do
-not exist here: `ops/` writes them as a flip.
+slice and pad are adjoint to each other, with steps on one side and interior gaps on the other.
+Negative steps do not exist here: `ops/` writes them as a flip.
 """
 
 from __future__ import annotations
