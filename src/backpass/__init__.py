@@ -6,7 +6,7 @@ Exact gradients of plain NumPy functions and of neural networks. Start with `gra
 
 from __future__ import annotations
 
-from backpass import numpy
+from backpass import numpy, scipy
 from backpass.errors import BackpassError
 from backpass.flow import cond, custom_vjp
 from backpass.jit import jit
@@ -39,6 +39,7 @@ __all__ = [
     "jit",
     "jvp",
     "numpy",
+    "scipy",
     "stop_gradient",
     "value_and_grad",
     "vjp",

@@ -1,7 +1,8 @@
-"""`backpass.numpy`: the NumPy namespace, with the calls that NumPy itself cannot dispatch to traced arrays.
+"""`backpass.numpy`: the NumPy namespace, with the calls that NumPy cannot send to traced arrays.
 
-Plain `np` works nearly everywhere. What differs here: `array`, `asarray` and the creation functions accept traced
-values, and under a transform give arrays that traced values can be written into. Every other name is NumPy's own.
+Plain `np` works nearly everywhere. What differs here: `array`, `asarray` and the creation functions
+accept traced values, and under a transform give arrays that traced values can be written into.
+Every other name is NumPy's own.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ from backpass.numpy.creation import (
     ones,
     zeros,
 )
-from backpass.numpy.extra import logsumexp
 
 __all__ = [
     "arange",
@@ -33,7 +33,6 @@ __all__ = [
     "full",
     "identity",
     "linspace",
-    "logsumexp",
     "ones",
     "zeros",
 ]

@@ -5,12 +5,13 @@ Read by the Tracer's protocols and by the coverage table of the documentation.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from backpass.ops import elementwise, indexing, product, reduction, shape
+from backpass.ops import elementwise, indexing, product, reduction, shape, special
 
 Function = Callable[..., Any]
 
@@ -20,6 +21,7 @@ FUNCTIONS: dict[Function, Function] = {
     **shape.FUNCTIONS,
     **indexing.FUNCTIONS,
     **product.FUNCTIONS,
+    **special.FUNCTIONS,
 }
 METHODS: dict[str, Function] = {
     **elementwise.METHODS,
@@ -32,3 +34,13 @@ UFUNCS: dict[np.ufunc, Function] = {**elementwise.UFUNCS, **product.UFUNCS}
 REDUCE = reduction.REDUCE
 ACCUMULATE = reduction.ACCUMULATE
 VIEWS = shape.VIEWS | {indexing.diagonal}
+
+
+def ufunc_rule(ufunc: np.ufunc) -> Function | None:
+    """The function for a ufunc of NumPy, or of scipy.special, which is known by its name."""
+    rule = UFUNCS.get(ufunc)
+    if rule is None and ufunc.__name__ in special.NAMED:
+        module = sys.modules.get("scipy.special")
+        if getattr(module, ufunc.__name__, None) is ufunc:
+            return special.NAMED[ufunc.__name__]
+    return rule

@@ -1,9 +1,10 @@
 """Tracer: a Value with NumPy's operators and protocols. Nothing else knows operators.
 
-`np.*` on a Tracer arrives in `__array_ufunc__` or `__array_function__`, which look up a function of `ops/` in
-`dispatch.py`. In-place code (`x[i] = v`, `x += y`, `out=x`) gives the Tracer another Value. Where NumPy would share
-memory between two arrays, writing to one makes the other stale: using it raises an AliasError that names both lines,
-since it would read old values here and new ones in NumPy. A Tracer lives inside a transform only.
+`np.*` on a Tracer arrives in `__array_ufunc__` or `__array_function__`, which look up a function of
+`ops/` in `dispatch.py`. In-place code (`x[i] = v`, `x += y`, `out=x`) gives the Tracer another
+Value. Where NumPy would share memory between two arrays, writing to one makes the other stale:
+using it raises an AliasError that names both lines, since it would read old values here and new
+ones in NumPy. A Tracer lives inside a transform only.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from backpass.ops import indexing
 from backpass.ops import shape as shape_ops
 from backpass.ops.elementwise import where as choose
 from backpass.ops.operand import broadcast_to, cast_to, operand
-from backpass.trace.dispatch import ACCUMULATE, FUNCTIONS, METHODS, REDUCE, UFUNCS, VIEWS
+from backpass.trace.dispatch import ACCUMULATE, FUNCTIONS, METHODS, REDUCE, VIEWS, ufunc_rule
 
 
 class Tracer(np.lib.mixins.NDArrayOperatorsMixin):
@@ -239,8 +240,8 @@ class Tracer(np.lib.mixins.NDArrayOperatorsMixin):
     def rebind(self, value: Operand, through: tuple[Tracer, ...] = ()) -> None:
         """Take another Value of the same type, as an in-place write does.
 
-        A write to x[index] reaches x too (`through` are the views it came by); whatever else NumPy would let
-        share this memory becomes stale.
+        A write to x[index] reaches x too (`through` are the views it came by); whatever else NumPy
+        would let share this memory becomes stale.
         """
         kept = value if type(value) is Value else _held(value, self._value)
         chain = (self, *through)
@@ -263,7 +264,8 @@ class Tracer(np.lib.mixins.NDArrayOperatorsMixin):
                 other._family = other._origin = None
         family[:] = [weakref.ref(tracer) for tracer in chain]
 
-    # In-place operators that NDArrayOperatorsMixin sends to ufuncs with out=(self,) all work; @= too:
+    # In-place operators that NDArrayOperatorsMixin sends to ufuncs with out=(self,) all work; @=
+    # too:
     def __imatmul__(self, other: Any) -> Tracer:
         self.rebind(_same_type(unwrap(np.matmul(self, other)), self, "@="))
         return self
@@ -342,7 +344,7 @@ def _no_rule(function: Callable[..., Any]) -> UnsupportedError:
 
 
 def _call_ufunc(ufunc: np.ufunc, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
-    rule = UFUNCS.get(ufunc)
+    rule = ufunc_rule(ufunc)
     if rule is None:
         raise _no_rule_ufunc(ufunc)
     plain = [unwrap(x) for x in inputs]
@@ -382,10 +384,11 @@ def _ufunc_method(
     if method == "accumulate" and ufunc in ACCUMULATE:
         axis = plain[1] if len(plain) > 1 else given.pop("axis", 0)
         return wrap(ACCUMULATE[ufunc](plain[0], axis, **given))
-    if method == "outer" and ufunc in UFUNCS:
+    rule = ufunc_rule(ufunc)
+    if method == "outer" and rule is not None:
         left, right = operand(plain[0]), operand(plain[1])
         spread = shape_ops.reshape(left, left.shape + (1,) * len(right.shape))
-        return wrap(UFUNCS[ufunc](spread, right))
+        return wrap(rule(spread, right))
     raise UnsupportedError(
         f"{ufunc.__name__}.{method} has no rule for traced arrays (called at {user_line()})"
     )
