@@ -59,7 +59,7 @@ def curve_table(curves: Sequence[Curve], best_epoch: int | None) -> Element:
         tag(
             "tr",
             tag("th", f"{epochs[k]} ★" if k in best else str(epochs[k]), scope="row"),
-            [tag("td", number(series.values[k]), class_="n") for _, series in columns],
+            [tag("td", _text(series, k), class_="n") for _, series in columns],
             class_="best" if k in best else None,
         )
         for k in rows
@@ -112,6 +112,7 @@ def _line(series: Series, places: Sequence[int], x: Scale, y: Scale) -> list[Ele
         at, value = x(series.epochs[k]), series.values[k]
         if math.isfinite(value):
             stretch.append((at, y(value)))
+        if math.isfinite(value) or not series.present[k]:
             continue
         marks += _stretch(stretch, series.part)
         stretch = []
@@ -141,11 +142,18 @@ def _best_mark(series: Series, best_epoch: int | None, x: Scale, y: Scale) -> li
 def _description(curve: Curve, title: str, best_epoch: int | None) -> str:
     parts = []
     for series in curve.series:
-        broken = sum(not math.isfinite(value) for value in series.values)
+        broken = sum(
+            here and not math.isfinite(value)
+            for here, value in zip(series.present, series.values, strict=True)
+        )
         ends = f"{series.part}: from {number(series.values[0])} to {number(series.values[-1])}"
         at_best = f", {number(series.at(best_epoch))} at epoch {best_epoch}" if best_epoch else ""
         parts.append(ends + at_best + (f", {broken} epochs not finite" if broken else ""))
     return f"{title} over {len(curve.series[0].epochs):,} epochs. " + "; ".join(parts) + "."
+
+
+def _text(series: Series, k: int) -> str:
+    return number(series.values[k]) if series.present[k] else "—"
 
 
 def _hover_data(curve: Curve, places: Sequence[int], x: Scale, y: Scale) -> str:
@@ -153,7 +161,7 @@ def _hover_data(curve: Curve, places: Sequence[int], x: Scale, y: Scale) -> str:
     series = [
         {
             "name": one.part,
-            "text": [number(one.values[k]) for k in places],
+            "text": [_text(one, k) for k in places],
             "y": [
                 round(y(one.values[k]), 1) if math.isfinite(one.values[k]) else None for k in places
             ],

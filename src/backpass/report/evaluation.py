@@ -6,6 +6,7 @@ few errors stay visible. Beyond 40 classes only the 40 with the most errors are 
 """
 
 import itertools
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -62,7 +63,7 @@ def roc_figure(curves: Sequence[RocCurve], part: str) -> Element:
         tag(
             "li",
             tag("span", class_=f"swatch s{k}"),
-            tag("bdi", shorten(curve.label, 30), class_="key"),
+            tag("bdi", shorten(curve.label, 16), class_="key"),
             tag("span", number(curve.auc), class_="n"),
         )
         for k, curve in enumerate(shown)
@@ -91,12 +92,15 @@ def _heat_map(counts: np.ndarray, labels: Sequence[str], totals: np.ndarray) -> 
     left = 30 + 6.2 * longest
     cell = min(48.0, (400 - left - 4) / max(classes, 1))
     turned = longest * 6.2 > cell - 2
+    if turned:
+        # Turned labels lean out to the right of the last column.
+        cell = min(cell, (396 - left - 4.4 * longest) / max(classes, 1))
     top = 27 + (6.2 * longest * 0.75 if turned else 6)
     share = counts / np.maximum(totals, 1)[:, None]
     worst = max(float(np.max(share - np.diag(np.diag(share)), initial=0.0)), 1e-12)
     marks = [label(left + classes * cell / 2, 11, "predicted", class_="axis-name")]
     marks.append(_turned_label(11, top + classes * cell / 2, "true", -90, "axis-name", "middle"))
-    every = 1 if cell >= 11 else 2
+    every = math.ceil(13 / cell)
     for k, name in enumerate(labels):
         middle = (k + 0.5) * cell
         if k % every == 0:
@@ -107,33 +111,33 @@ def _heat_map(counts: np.ndarray, labels: Sequence[str], totals: np.ndarray) -> 
                 marks.append(label(left + middle, top - 6, name, most=12))
     for i, j in itertools.product(range(classes), repeat=2):
         at = (left + j * cell, top + i * cell)
-        marks += _cell(counts[i, j], float(share[i, j]), worst, at, cell, (labels[i], labels[j]))
+        class_ = _right_class(share[i, j]) if i == j else _wrong_class(share[i, j] / worst)
+        names = f"true {shorten(labels[i], 60)}, predicted {shorten(labels[j], 60)}"
+        said = f"{names}: {number(float(counts[i, j]))} ({share[i, j]:.1%})"
+        marks += _cell(float(counts[i, j]), at, cell, class_, said)
     right = float(np.trace(counts) / max(counts.sum(), 1))
     said = f"{classes} classes, rows true and columns predicted; {right:.1%} on the diagonal."
     size = (400.0, top + classes * cell + 4)
     return picture("confusion", "Confusion matrix", said, size, marks, class_="chart square")
 
 
+def _right_class(share: float) -> str:
+    return f"r{min(int(share * _RIGHT_STEPS), _RIGHT_STEPS - 1)}"
+
+
+def _wrong_class(share_of_worst: float) -> str:
+    return f"e{math.ceil(share_of_worst * _WRONG_STEPS)}"
+
+
 def _cell(
-    count: float,
-    share: float,
-    worst: float,
-    at: tuple[float, float],
-    size: float,
-    names: tuple[str, str],
+    count: float, at: tuple[float, float], size: float, class_: str, said: str
 ) -> list[Element]:
     """One cell: its rectangle with the full story as a title, and its count where there is room."""
-    true, predicted = (shorten(name, 60) for name in names)
-    if names[0] == names[1]:
-        class_ = f"r{min(int(share * _RIGHT_STEPS), _RIGHT_STEPS - 1)}"
-    else:
-        class_ = f"e{int(np.ceil(share / worst * _WRONG_STEPS))}"
-    said = f"true {true}, predicted {predicted}: {number(float(count))} ({share:.1%})"
     gap = 1.5 if size > 12 else 0.5
     marks = [box(*at, size - gap, size - gap, class_, tag("title", said))]
     if count and size >= 16:
         middle = (at[0] + (size - gap) / 2, at[1] + (size - gap) / 2 + 3.5)
-        marks.append(label(*middle, number(float(count)), class_=f"count on-{class_}"))
+        marks.append(label(*middle, number(count), class_=f"count on-{class_}"))
     return marks
 
 

@@ -16,11 +16,15 @@ MOST_POINTS = 400
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """Values by epoch of one part, `"train"` or `"validation"`; a missing value is NaN."""
+    """Values by epoch of one part, `"train"` or `"validation"`.
+
+    A value that the history lacks is NaN and not present: validation need not run every epoch.
+    """
 
     part: str
     epochs: tuple[int, ...]
     values: tuple[float, ...]
+    present: tuple[bool, ...]
 
     def at(self, epoch: int | None) -> float:
         """The value of an epoch, NaN if there is none."""
@@ -42,13 +46,10 @@ def curves_of(history: Sequence[Mapping[str, Any]]) -> list[Curve]:
     for part in ("train", "validation"):
         tables = [_table(entry.get(part)) for entry in history]
         for name in dict.fromkeys(key for table in tables for key in table):
-            values = tuple(as_float(table.get(name)) for table in tables)
-            if any(name in table for table in tables):
-                found.setdefault(name, []).append(Series(part, epochs, values))
+            found.setdefault(name, []).append(_series(part, epochs, tables, name))
     for key in ("gradient_norm", "lr"):
         if any(entry.get(key) is not None for entry in history):
-            values = tuple(as_float(entry.get(key)) for entry in history)
-            found.setdefault(key, []).append(Series("train", epochs, values))
+            found.setdefault(key, []).append(_series("train", epochs, history, key))
     order = sorted(found, key=lambda name: name != "loss")
     return [Curve(name, tuple(found[name])) for name in order]
 
@@ -124,6 +125,13 @@ def spans(epochs: Sequence[int]) -> str:
             runs.append([epoch])
     shown = ["–".join(map(str, run)) for run in runs[:8]]
     return ", ".join(shown) + (", …" if len(runs) > 8 else "")
+
+
+def _series(
+    part: str, epochs: tuple[int, ...], tables: Sequence[Mapping[str, Any]], name: str
+) -> Series:
+    values = tuple(as_float(table.get(name)) for table in tables)
+    return Series(part, epochs, values, tuple(name in table for table in tables))
 
 
 def _table(part: object) -> Mapping[str, Any]:

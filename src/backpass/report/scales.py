@@ -84,7 +84,7 @@ def integer_ticks(low: int, high: int, count: int = 6) -> list[int]:
         return [low]
     step = max(1, round(nice_step(low, high, count)))
     ticks = [k for k in range((low // step) * step, high + 1, step) if k > low]
-    if ticks and ticks[0] - low < step / 2:
+    if ticks and ticks[0] - low < step * 0.75:
         ticks = ticks[1:]
     return [low, *ticks]
 
