@@ -71,8 +71,17 @@ def test_a_header_that_promises_more_than_the_file_holds(tmp_path: Path) -> None
         buffer, {"descr": "<f8", "fortran_order": False, "shape": (2**40, 2**40)}
     )
     path.write_bytes(buffer.getvalue())
-    with pytest.raises(DataTooLargeError, match=r"a\.npy takes .*TiB; 16 GiB is the cap"):
+    with pytest.raises(DataTooLargeError, match=r"a\.npy takes .*TiB; the cap is 4 GiB"):
         data.load(path)
+
+
+def test_an_array_that_is_too_large_for_a_table() -> None:
+    wide = np.broadcast_to(np.uint8(0), (2**20, 2**11))
+    sentence = (
+        r"1,048,576 rows x 2,048 columns take 16 GiB as a table \(float64\); the cap is 8 GiB"
+    )
+    with pytest.raises(DataTooLargeError, match=sentence):
+        data.load(wide)
 
 
 @pytest.mark.parametrize("shape", [(-1,), (-2, -3)])

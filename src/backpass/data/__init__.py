@@ -4,11 +4,14 @@ The road: `load` reads a source into a `Table`; `train_validation_test_split` di
 `Preprocessor.fit` learns from the training part, and its `transform` gives arrays; a `DataLoader`
 gives batches in an order that depends on (seed, epoch) alone. Each step also works alone.
 
-    table = data.load("iris")
-    split = data.train_validation_test_split(table, stratify=table.target)
-    preprocessor = data.Preprocessor.fit(table.take(split.train))
-    x, y = preprocessor.transform(table.take(split.train))
-    loader = data.DataLoader(x, y, batch_size=32, seed=0)
+>>> from backpass import data
+>>> table = data.load("iris")
+>>> split = data.train_validation_test_split(table, stratify=table.target, seed=0)
+>>> preprocessor = data.Preprocessor.fit(table.take(split.train))
+>>> x, y = preprocessor.transform(table.take(split.train))
+>>> loader = data.DataLoader(x, y, batch_size=32, seed=0)
+>>> [len(y) for x, y in loader]
+[32, 32, 32, 10]
 """
 
 from backpass.data.cells import MISSING_VALUES

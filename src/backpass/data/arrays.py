@@ -20,7 +20,8 @@ from backpass.data.table import Column, Table, table_of
 from backpass.data.wording import count, quote, quote_list, size
 from backpass.errors import DataError, DataTooLargeError
 
-MOST_FILE_BYTES = 16 * 2**30
+MOST_FILE_BYTES = 4 * 2**30
+MOST_TABLE_BYTES = 8 * 2**30
 # what zipfile raises for damage, unknown compression and encryption
 _ARCHIVE_FAULTS = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
 # what NumPy's parser of headers, which uses Python's, raises for damage
@@ -100,6 +101,12 @@ def table_of_arrays(
         return table_of(columns, source, target=target_column(y, source, target_name), notes=notes)
     shape = x.shape[1:]
     width = math.prod(shape)
+    if len(x) * width * 8 > MOST_TABLE_BYTES:
+        raise DataTooLargeError(
+            f"{source}: {len(x):,} rows x {width:,} columns take {size(len(x) * width * 8)} as a "
+            f"table (float64); the cap is {size(MOST_TABLE_BYTES)}. Batches of a memory map need "
+            'no table: DataLoader(np.load("x.npy", mmap_mode="r"), y).'
+        )
     said = list(notes)
     if len(shape) > 1:
         said.append(f"Samples of shape {' x '.join(map(str, shape))} are {width:,} columns each.")
@@ -213,7 +220,8 @@ def _read_array(file: IO[bytes], file_size: int, source: str) -> np.ndarray:
     n_bytes = math.prod(shape) * dtype.itemsize
     if n_bytes > MOST_FILE_BYTES:
         raise DataTooLargeError(
-            f"{source} takes {size(n_bytes)}; {size(MOST_FILE_BYTES)} is the cap."
+            f"{source} takes {size(n_bytes)}; the cap is {size(MOST_FILE_BYTES)}. Batches of a "
+            'memory map need not fit: DataLoader(np.load("x.npy", mmap_mode="r"), y).'
         )
     if n_bytes > file_size:
         raise DataError(
