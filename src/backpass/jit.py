@@ -1,8 +1,9 @@
 """jit: from a call's signature to a Program, and the call of it.
 
-The function is traced once for each signature (structure, shapes, dtypes, and what Modules and optimizers say of
-themselves) over abstract values; the Graph goes through the passes and is compiled. Cells of argument Modules and
-optimizers are extra inputs, and what the function writes to them becomes extra outputs, written back in place.
+The function is traced once for each signature (structure, shapes, dtypes, and what Modules and
+optimizers say of themselves) over abstract values; the Graph goes through the passes and is
+compiled. Cells of argument Modules and optimizers are extra inputs, and what the function writes to
+them becomes extra outputs, written back in place.
 """
 
 from __future__ import annotations
@@ -31,10 +32,10 @@ Function = Callable[..., Any]
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """A program for one signature: which of the call's Cells it writes, and how its outputs are nested.
+    """A program for one signature: which of the call's Cells it writes, how its outputs are nested.
 
-    Cells are known by their place among the Cells of the arguments, so that models of one shape share a program
-    and no model is kept alive by it.
+    Cells are known by their place among the Cells of the arguments, so that models of one shape
+    share a program and no model is kept alive by it.
     """
 
     program: Program
@@ -149,8 +150,8 @@ def _static_key(x: Any) -> Hashable:
         hash(value)
     except TypeError as error:
         raise TracingError(
-            f"jit: a static argument of type {type(value).__name__} is not hashable; make it a tuple or a frozen "
-            "object, or pass an array"
+            f"jit: a static argument of type {type(value).__name__} is not hashable; make it a "
+            "tuple or a frozen object, or pass an array"
         ) from error
     return type(value), value
 
@@ -215,17 +216,18 @@ def jit(function: Function | None = None, *, static_argnums: int | Sequence[int]
     """Compile a function of arrays, containers of them, Modules and optimizers.
 
     Args:
-        function: NumPy code without Python branches on array values. Arrays and numbers are traced; strings, booleans,
-            None and `static_argnums` are part of the signature. Modules and optimizers among the arguments are
-            updated in place.
+        function: NumPy code without Python branches on array values. Arrays and numbers are traced;
+            strings, booleans, None and `static_argnums` are part of the signature. Modules and
+            optimizers among the arguments are updated in place.
         static_argnums: positions whose values are fixed at compile time (hashable).
 
     Returns:
-        A function with the same arguments. The first call with each signature compiles. Inside another transform it
-        runs as part of it.
+        A function with the same arguments. The first call with each signature compiles. Inside
+        another transform it runs as part of it.
 
     Raises:
-        TypeError: (TracingError) where Python needs the value of a traced array, naming the line and `bp.cond`.
+        TypeError: (TracingError) where Python needs the value of a traced array, naming the line
+            and `bp.cond`.
 
     >>> import numpy as np
     >>> jit(lambda x: np.sum(x**2))(np.array([1.0, 2.0]))

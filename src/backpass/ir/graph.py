@@ -280,7 +280,7 @@ def leaf(
     array: Array | None = None,
     weak: type[float] | type[int] | None = None,
 ) -> Value:
-    """An input: abstract, or concrete where `array` is given; `weak` where a Python scalar came in."""
+    """An input: abstract, or concrete where `array` is given; `weak` where a scalar came in."""
     return Value(kind, None, 0, array, scopes, weak)
 
 

@@ -1,4 +1,7 @@
-"""From Python code to a Graph: the Tracer, NumPy's protocols, capture, and Cells (arrays that outlive calls)."""
+"""From Python code to a Graph: the Tracer, NumPy's protocols, capture, and Cells.
+
+A Cell is a named array that outlives calls.
+"""
 
 from backpass.trace.capture import Captured, capture, evaluate
 from backpass.trace.cells import Cell, Stateful, bound

@@ -1,7 +1,8 @@
 """From a call to a closed Graph, and from a Graph back to values.
 
-`capture` walks back from the outputs to the leaves of a scope. Values from outside the scope that are still being
-traced by an outer transform become extra inputs (`free`); all else from outside is a constant.
+`capture` walks back from the outputs to the leaves of a scope. Values from outside the scope that
+are still being traced by an outer transform become extra inputs (`free`); all else from outside is
+a constant.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ def evaluate(
     def read(v: Value) -> Operand:
         if v.node is not None:
             return results[v.node][v.index]
-        return leaves[v] if v in leaves else v
+        return leaves.get(v, v)
 
     for node in graph.nodes:
         results[node] = rule(node, tuple([read(v) for v in node.inputs]))

@@ -1,9 +1,10 @@
-"""Cell: a named place for one array that outlives calls (a parameter, a buffer, the state of an optimizer).
+"""Cell: a named place for one array that outlives calls (a parameter, a buffer, a moment).
 
-Outside of transforms a Cell reads and writes its own array, in place. Inside, the transform binds the Cells of its
-arguments to Tracers on this thread only (an Overlay), so that one model can be used by many threads; what was
-written is handed outward when the transform ends. Under jit the overlay is closed: reading a Cell that is not an
-argument raises, because its array would be frozen into the compiled program.
+Outside of transforms a Cell reads and writes its own array, in place. Inside, the transform binds
+the Cells of its arguments to Tracers on this thread only (an Overlay), so that one model can be
+used by many threads; what was written is handed outward when the transform ends. Under jit the
+overlay is closed: reading a Cell that is not an argument raises, because its array would be frozen
+into the compiled program.
 """
 
 from __future__ import annotations
@@ -38,8 +39,9 @@ class Overlay:
                 return level.values[cell]
             if level.closed:
                 raise TracingError(
-                    f"{cell.describe()} is used inside a jitted function but belongs to none of its arguments; pass "
-                    "the Module or optimizer that holds it as an argument, or its value would be frozen in"
+                    f"{cell.describe()} is used inside a jitted function but belongs to none of "
+                    "its arguments; pass the Module or optimizer that holds it as an argument, or its "
+                    "value would be frozen in"
                 )
             level = level.outer
         return None
@@ -50,7 +52,7 @@ class Overlay:
         self.written[cell] = None
 
     def hand_outward(self) -> None:
-        """Write what was written to the level outside: an array there, or a Tracer of an outer transform."""
+        """Hand what was written to the level outside: arrays, or Tracers of an outer transform."""
         for cell in self.written:
             cell.write(to_result(self.values[cell]))
 
@@ -91,7 +93,7 @@ class Cell(np.lib.mixins.NDArrayOperatorsMixin):
         self.name = name
 
     def read(self) -> Any:
-        """The current value: the array itself, or the Tracer that a transform has put in its place."""
+        """The current value: the array itself, or the Tracer that a transform put in its place."""
         overlay = _current.overlay
         if overlay is not None:
             found = overlay.find(self)
@@ -100,7 +102,7 @@ class Cell(np.lib.mixins.NDArrayOperatorsMixin):
         return self._array
 
     def write(self, value: Any) -> None:
-        """A new value of the same shape, cast to the Cell's dtype; in place where nothing is traced."""
+        """A new value of the same shape, cast to the Cell's dtype; in place if nothing is traced."""
         shape = np.shape(value)
         if shape != self._array.shape:
             raise ShapeError(
@@ -137,7 +139,8 @@ class Cell(np.lib.mixins.NDArrayOperatorsMixin):
 
     def describe(self) -> str:
         """Name and type, for messages."""
-        return f"{type(self).__name__.lower()} {self.name or '(unnamed)'} {self.dtype.name}{list(self.shape)}"
+        kind = type(self).__name__.lower()
+        return f"{kind} {self.name or '(unnamed)'} {self.dtype.name}{list(self.shape)}"
 
     def cast(self, dtype: Any) -> None:
         """Hold the array in another floating dtype from now on."""
@@ -256,12 +259,12 @@ class Stateful(Protocol):
         ...
 
     def __backpass_static__(self) -> Hashable:
-        """Everything else that running it may depend on: two equal answers mean the same program."""
+        """Everything else that running it may depend on; equal answers mean the same program."""
         ...
 
 
 class Gradients(dict[str, Any]):
-    """Gradients of a Module: qualified parameter name to array. It remembers which Cell each belongs to."""
+    """Gradients of a Module by qualified parameter name; it remembers the Cell of each."""
 
     def __init__(self, values: Mapping[str, Any], cells: Sequence[Cell]) -> None:
         super().__init__(values)

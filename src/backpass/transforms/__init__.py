@@ -1,8 +1,8 @@
 """The transforms: what turns a function into another one.
 
-`reverse.py` walks a graph back (the heart: `pull_back`), `grad.py` and `forward.py` give it JAX's faces, `batch.py`
-maps over axes, `jacobian.py` combines them, `check.py` compares with numbers. `arguments.py` says which arrays an
-argument brings, Modules included.
+`reverse.py` walks a graph back (the heart: `pull_back`), `grad.py` and `forward.py` give it JAX's
+faces, `batch.py` maps over axes, `jacobian.py` combines them, `check.py` compares with numbers.
+`arguments.py` says which arrays an argument brings, Modules included.
 """
 
 from backpass.transforms.batch import vmap

@@ -1,7 +1,8 @@
-"""What a transform differentiates or traces: the arrays inside its arguments, and the Cells of Modules.
+"""What a transform differentiates or traces: arrays inside its arguments, and Cells of Modules.
 
-`Places` flattens one argument into its traceable leaves and puts others in their place: arrays by position in the
-nested container, Modules by binding their Cells. Gradients of a Module are a mapping from parameter name to array.
+`Places` flattens one argument into its traceable leaves and puts others in their place: arrays by
+position in the nested container, Modules by binding their Cells. Gradients of a Module are a
+mapping from parameter name to array.
 """
 
 from __future__ import annotations
@@ -27,8 +28,9 @@ Position = int | Sequence[int]
 class Places:
     """The traceable leaves of one argument.
 
-    `leaves` are the argument's leaves as `tree` sees them; `cells[i]` are the named Cells of leaf i where it is a
-    Module, else None. The flat order is: leaf by leaf, a Module's cells in their own order.
+    `leaves` are the argument's leaves as `tree` sees them; `cells[i]` are the named Cells of leaf i
+    where it is a Module, else None. The flat order is: leaf by leaf, a Module's cells in their own
+    order.
     """
 
     leaves: tuple[Any, ...]
@@ -128,8 +130,8 @@ def check_float(transform: str, x: Any, position: int) -> None:
             else "pass an array of floats"
         )
         raise DTypeError(
-            f"{transform}: argument {position} holds {_what(x, dtype)}, which has no derivative; {mend}, "
-            "or leave it out of argnums"
+            f"{transform}: argument {position} holds {_what(x, dtype)}, which has no derivative; "
+            f"{mend}, or leave it out of argnums"
         )
 
 
@@ -146,7 +148,8 @@ def positions(transform: str, argnums: Position, count: int) -> tuple[int, ...]:
     for i in given:
         if not -count <= i < count:
             raise ValueError(
-                f"{transform}: argnums={argnums} but the function was called with {count} positional arguments"
+                f"{transform}: argnums={argnums} but the function was called with {count} "
+                "positional arguments"
             )
         found.append(i % count)
     return tuple(found)

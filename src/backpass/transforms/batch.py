@@ -1,6 +1,7 @@
-"""vmap: the function is traced once on one element, and each node of its graph is applied to the whole batch.
+"""vmap: the function is traced on one element, and each node then acts on the whole batch.
 
-Only nodes that depend on a batched input are batched; the others run once. The batch is at axis 0 inside.
+Only nodes that depend on a batched input are batched; the others run once. The batch is at axis 0
+inside.
 """
 
 from __future__ import annotations
@@ -29,9 +30,10 @@ def vmap(function: Function, in_axes: Axes = 0, out_axes: Axes = 0) -> Function:
 
     Args:
         function: a function of arrays or containers of them; it sees one element, without the axis.
-        in_axes: the axis of every argument (an int), or one entry for each: an int, None (not mapped), or a
-            container of these in the argument's structure.
-        out_axes: where the axis goes in the outputs: an int, or a container of ints in the output's structure.
+        in_axes: the axis of every argument (an int), or one entry for each: an int, None (not
+            mapped), or a container of these in the argument's structure.
+        out_axes: where the axis goes in the outputs: an int, or a container of ints in the output's
+            structure.
 
     Returns:
         The mapped function. Keyword arguments are not mapped.
@@ -109,7 +111,8 @@ def _size(operands: Sequence[Any], axes: Sequence[int | None]) -> int:
         raise ValueError("vmap: at least one argument must be mapped, but in_axes is None for all")
     if len(sizes) > 1:
         raise ShapeError(
-            f"vmap: the mapped axes have different lengths {sorted(sizes)}: shapes {list(sizes.values())}"
+            f"vmap: the mapped axes have different lengths {sorted(sizes)}: shapes "
+            f"{list(sizes.values())}"
         )
     return next(iter(sizes))
 

@@ -1,4 +1,7 @@
-"""check_grads: derivatives against central differences, in float64, first and second order, both modes."""
+"""check_grads: derivatives against central differences, in float64.
+
+First and second order, forward and reverse mode.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,8 @@ from backpass.tree import flatten, unflatten
 
 Function = Callable[..., Any]
 Array = np.ndarray[Any, np.dtype[Any]]
-# Steps and bounds: the error of a central difference is O(h^2) + O(eps/h), least near h = eps^(1/3).
+# Steps and bounds: the error of a central difference is O(h^2) + O(eps/h), least near
+# h = eps^(1/3).
 STEP = 6e-6
 TOLERANCE = {1: 1e-6, 2: 1e-5}
 
@@ -31,21 +35,23 @@ def check_grads(
 ) -> None:
     """Compare derivatives of `function` at `args` with central differences.
 
-    The outputs are weighted by fixed random numbers into one scalar, whose gradient is compared element by element;
-    forward mode is compared along each input direction. Order 2 does the same for the gradient of that scalar.
+    The outputs are weighted by fixed random numbers into one scalar, whose gradient is compared
+    element by element; forward mode is compared along each input direction. Order 2 does the same
+    for the gradient of that scalar.
 
     Args:
         function: takes floating arrays (or containers of them) and returns such.
         args: its arguments; they are converted to float64.
         order: 1, or 2 for first and second derivatives.
         modes: "fwd", "rev" or both.
-        atol, rtol: an element passes if |got - expected| <= atol + rtol |expected|. Default 1e-6 for the first order,
-            1e-5 for the second.
+        atol, rtol: an element passes if |got - expected| <= atol + rtol |expected|. Default 1e-6
+            for the first order, 1e-5 for the second.
         eps: the step of the difference, relative to max(1, |x|); default 6e-6.
         seed: of the random weights.
 
     Raises:
-        AssertionError: (GradientCheckError) naming the mode, the order, the worst element, the expected and the got value.
+        AssertionError: (GradientCheckError) naming the mode, the order, the worst element, the
+            expected and the got value.
 
     >>> check_grads(np.sin, (np.array([0.1, 0.2]),), order=2)
     """
@@ -147,7 +153,7 @@ def _compare(
         if excess[worst] > 0:
             where = f"array {i}" + (f", element {tuple(map(int, worst))}" if g.shape else "")
             raise GradientCheckError(
-                f"check_grads ({what}): {where}: expected {float(e[worst])!r} (central difference), got "
-                f"{float(g[worst])!r}; {int(np.sum(excess > 0))} of {g.size} elements are out of bounds "
-                f"(atol={atol:g}, rtol={rtol:g})"
+                f"check_grads ({what}): {where}: expected {float(e[worst])!r} (central "
+                f"difference), got {float(g[worst])!r}; {int(np.sum(excess > 0))} of {g.size} elements "
+                f"are out of bounds (atol={atol:g}, rtol={rtol:g})"
             )

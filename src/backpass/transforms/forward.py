@@ -1,6 +1,7 @@
-"""jvp: forward mode, made from the reverse rules. A vjp is linear in its cotangent; its own vjp is the jvp.
+"""jvp: forward mode, made from the reverse rules.
 
-(Radul, Paszke, Frostig, Johnson, Maclaurin 2022, "You Only Linearize Once", read in the other direction.)
+A vjp is linear in its cotangent; its own vjp is the jvp. (Radul, Paszke, Frostig,
+Johnson, Maclaurin 2022, "You Only Linearize Once", read in the other direction.)
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ Push = Callable[[Sequence[Operand]], list[Operand]]
 def push_forward(done: Run) -> Push:
     """From tangents of the leaves to tangents of the outputs, for a function that has been run.
 
-    The walk back is traced once, over abstract cotangents `u`; what it computes is linear in `u`, and pulling
-    the tangents back through it is the product with the Jacobian.
+    The walk back is traced once, over abstract cotangents `u`; what it computes is linear in `u`,
+    and pulling the tangents back through it is the product with the Jacobian.
     """
     floats = [x for x in done.outputs if type_of(x).dtype.kind == "f"]
     with Scope(ScopeKind.LINEAR) as scope:

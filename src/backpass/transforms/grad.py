@@ -1,4 +1,7 @@
-"""vjp, grad, value_and_grad, stop_gradient: reverse mode with JAX's faces, over arrays, containers and Modules."""
+"""vjp, grad, value_and_grad, stop_gradient: reverse mode with JAX's faces.
+
+Arguments are arrays, nested containers of them, and Modules.
+"""
 
 from __future__ import annotations
 
@@ -94,7 +97,8 @@ def _out(x: Any) -> Any:
 def _with_aux(transform: str, out: Any) -> tuple[Any, Any]:
     if not isinstance(out, tuple) or len(out) != 2:
         raise TypeError(
-            f"{transform}: with has_aux=True the function must return (output, aux), got {type(out).__name__}"
+            f"{transform}: with has_aux=True the function must return (output, aux), got "
+            f"{type(out).__name__}"
         )
     return out
 
@@ -103,18 +107,20 @@ def value_and_grad(function: Function, argnums: Position = 0, has_aux: bool = Fa
     """A function that returns the value of a scalar function and its gradient.
 
     Args:
-        function: takes arrays, nested tuples, lists and dicts of them, or Modules; returns a floating scalar
-            (shape ()), or `(scalar, aux)` with `has_aux`.
+        function: takes arrays, nested tuples, lists and dicts of them, or Modules; returns a
+            floating scalar (shape ()), or `(scalar, aux)` with `has_aux`.
         argnums: the position, or several, of the arguments to differentiate.
         has_aux: whether the function returns auxiliary data that is not differentiated.
 
     Returns:
-        A function with the same arguments that returns `(value, gradient)`, or `((value, aux), gradient)`. The
-        gradient has the structure, shapes and dtypes of the argument (a tuple of them for several argnums); for a
-        Module it is a mapping from qualified parameter name to array.
+        A function with the same arguments that returns `(value, gradient)`, or
+        `((value, aux), gradient)`. The gradient has the structure, shapes and dtypes of the
+        argument (a tuple of them for several argnums); for a Module it is a mapping from qualified
+        parameter name to array.
 
     Raises:
-        TypeError: an argument to differentiate is not floating, or the output is no floating scalar.
+        TypeError: an argument to differentiate is not floating, or the output is no floating
+            scalar.
 
     >>> import numpy as np
     >>> value_and_grad(lambda x: np.sum(x**2))(np.array([1.0, 2.0]))
@@ -147,7 +153,8 @@ def _check_scalar(done: Run) -> None:
         )
     if not is_float(kind.dtype):
         raise DTypeError(
-            f"grad: the function returned dtype {kind.dtype}, which has no derivative; return a float"
+            f"grad: the function returned dtype {kind.dtype}, which has no derivative; return a "
+            "float"
         )
 
 
@@ -180,8 +187,9 @@ def vjp(function: Function, *primals: Any, has_aux: bool = False) -> tuple[Any, 
         has_aux: whether the function returns `(output, aux)`.
 
     Returns:
-        `(output, pull)`, or `(output, pull, aux)`. `pull(ct)` takes cotangents in the structure, shapes and dtypes of
-        the output and returns a tuple with one result for each primal. It may be called many times.
+        `(output, pull)`, or `(output, pull, aux)`. `pull(ct)` takes cotangents in the structure,
+        shapes and dtypes of the output and returns a tuple with one result for each primal. It may
+        be called many times.
 
     >>> import numpy as np
     >>> y, pull = vjp(np.sin, np.array([0.0, 1.0]))
@@ -197,7 +205,7 @@ def vjp(function: Function, *primals: Any, has_aux: bool = False) -> tuple[Any, 
 
 
 def cotangents(ct: Any, done: Run) -> list[Operand | None]:
-    """Cotangents checked against the outputs: same structure, same shapes; None where the output is no float."""
+    """Cotangents checked against the outputs' structure and shapes; None where one is no float."""
     leaves, structure = flatten(ct)
     if structure != done.structure:
         raise TreeError(
@@ -209,19 +217,20 @@ def cotangents(ct: Any, done: Run) -> list[Operand | None]:
         given = operand(unwrap(x))
         if type_of(given).shape != kind.shape:
             raise ShapeError(
-                f"vjp: cotangent of shape {type_of(given).shape} for an output of shape {kind.shape}"
+                f"vjp: cotangent of shape {type_of(given).shape} for an output of shape "
+                f"{kind.shape}"
             )
         if not is_float(kind.dtype):
             found.append(None)
+        elif type_of(given).dtype == kind.dtype:
+            found.append(given)
         else:
-            found.append(
-                given if type_of(given).dtype == kind.dtype else el.cast(given, dtype=kind.dtype)
-            )
+            found.append(el.cast(given, dtype=kind.dtype))
     return found
 
 
 def stop_gradient(x: Any) -> Any:
-    """x with no derivative: an identity whose cotangent is zero, over arrays and containers of them.
+    """x with no derivative: an identity whose cotangent is zero, over arrays and containers.
 
     >>> grad(lambda x: x * stop_gradient(x))(3.0)
     np.float64(3.0)

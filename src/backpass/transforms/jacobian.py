@@ -32,7 +32,7 @@ def _basis(types: Sequence[Any]) -> list[np.ndarray[Any, Any]]:
 
 
 def _cut(rows: Sequence[Any], types: Sequence[Any], *, rows_first: bool) -> list[list[Any]]:
-    """rows[j] of shape (total, *shape_j) cut by the tensors that the total runs over: result[i][j]."""
+    """rows[j] of shape (total, *shape_j), cut by the tensors the total runs over: result[i][j]."""
     found: list[list[Any]] = []
     at = 0
     for t in types:
@@ -79,8 +79,9 @@ def jacrev(function: Function, argnums: Position = 0, has_aux: bool = False) -> 
         has_aux: whether the function returns `(output, aux)`.
 
     Returns:
-        A function that returns an array of shape (*output shape, *input shape); for containers, the output's
-        container of the input's containers of such arrays. Best where outputs are fewer than inputs.
+        A function that returns an array of shape (*output shape, *input shape); for containers, the
+        output's container of the input's containers of such arrays. Best where outputs are fewer
+        than inputs.
 
     >>> import numpy as np
     >>> jacrev(np.square)(np.array([1.0, 2.0]))
@@ -114,9 +115,9 @@ def _empty(types: Sequence[Any], others: Sequence[Operand]) -> list[Any]:
 
 
 def jacfwd(function: Function, argnums: Position = 0, has_aux: bool = False) -> Function:
-    """The Jacobian by forward mode, mapped over the elements of the input. Arguments and result as in `jacrev`.
+    """The Jacobian by forward mode, mapped over the elements of the input.
 
-    Best where inputs are fewer than outputs.
+    Arguments and result are those of `jacrev`. Best where inputs are fewer than outputs.
 
     >>> import numpy as np
     >>> jacfwd(np.square)(np.array([1.0, 2.0]))
@@ -166,7 +167,8 @@ def hvp(function: Function, argnums: int = 0) -> Function:
     """Hessian times vector without the Hessian, forward over reverse (Pearlmutter 1994).
 
     Returns:
-        `product(x, v, *args)`: the product for the scalar `function(x, *args)`, in SciPy's `hessp` order.
+        `product(x, v, *args)`: the product for the scalar `function(x, *args)`, in SciPy's `hessp`
+        order.
 
     >>> import numpy as np
     >>> hvp(lambda x: np.sum(x**3))(np.array([1.0, 2.0]), np.array([1.0, 1.0]))

@@ -1,10 +1,10 @@
 """The walk back: cotangents of outputs become cotangents of leaves.
 
-Invariant: a Value belongs to a scope exactly if it depends on one of its leaves, so only those are visited. When
-the scope is closed and no outer transform traces, its Values are plain arrays to the rules, and the walk computes
-at once and builds no graph. A leaf of an outer transform enters through an `identity` node of its own, which makes
-nesting right by construction: there is no perturbation to confuse.
-(Griewank & Walther 2008, Evaluating Derivatives, section 3.2.)
+Invariant: a Value belongs to a scope exactly if it depends on one of its leaves, so only those are
+visited. When the scope is closed and no outer transform traces, its Values are plain arrays to the
+rules, and the walk computes at once and builds no graph. A leaf of an outer transform enters
+through an `identity` node of its own, which makes nesting right by construction: there is no
+perturbation to confuse. (Griewank & Walther 2008, Evaluating Derivatives, section 3.2.)
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Slot = tuple[Node | Value, int]
 
 
 def fresh_leaf(x: Operand, scope: Scope, weak: type[float] | type[int] | None = None) -> Value:
-    """A leaf of `scope` with x's value: concrete, or an identity node over a Value of an outer transform."""
+    """A leaf of `scope` with x's value: concrete, or an identity over an outer one's Value."""
     if type(x) is Value and is_live(x):
         inner = apply(el.identity, (x,), {}, live_scopes((x,)) | {scope})[0]
         return replace(inner, weak=x.weak)
@@ -60,7 +60,7 @@ class Cotangents:
 def pull_back(
     outputs: Sequence[object], scope: Scope, leaves: Sequence[Value], cts: Sequence[Operand | None]
 ) -> list[Operand]:
-    """Cotangents of `leaves` for cotangents of `outputs`; zeros for a leaf that no output depends on."""
+    """Cotangents of `leaves` for cotangents of `outputs`; zeros where no output depends on it."""
     arrived = Cotangents()
     for output, ct in zip(outputs, cts, strict=True):
         if type(output) is Value and scope in output.scopes:
