@@ -40,8 +40,8 @@ class Overlay:
             if level.closed:
                 raise TracingError(
                     f"{cell.describe()} is used inside a jitted function but belongs to none of "
-                    "its arguments; pass the Module or optimizer that holds it as an argument, or its "
-                    "value would be frozen in"
+                    "its arguments; pass the Module or optimizer that holds it as an argument, or "
+                    "its value would be frozen in"
                 )
             level = level.outer
         return None
@@ -102,7 +102,7 @@ class Cell(np.lib.mixins.NDArrayOperatorsMixin):
         return self._array
 
     def write(self, value: Any) -> None:
-        """A new value of the same shape, cast to the Cell's dtype; in place if nothing is traced."""
+        """A new value of the same shape, cast to the Cell's dtype; in place if none is traced."""
         shape = np.shape(value)
         if shape != self._array.shape:
             raise ShapeError(

@@ -154,6 +154,6 @@ def _compare(
             where = f"array {i}" + (f", element {tuple(map(int, worst))}" if g.shape else "")
             raise GradientCheckError(
                 f"check_grads ({what}): {where}: expected {float(e[worst])!r} (central "
-                f"difference), got {float(g[worst])!r}; {int(np.sum(excess > 0))} of {g.size} elements "
-                f"are out of bounds (atol={atol:g}, rtol={rtol:g})"
+                f"difference), got {float(g[worst])!r}; {int(np.sum(excess > 0))} of {g.size} "
+                f"elements are out of bounds (atol={atol:g}, rtol={rtol:g})"
             )
