@@ -134,6 +134,9 @@ class Value:
     def ndim(self) -> int:
         return len(self.type.shape)
 
+    def __repr__(self) -> str:
+        return f"Value({self.type})"
+
 
 Operand = Value | Array
 
@@ -156,6 +159,9 @@ class Node:
         return tuple(
             [Value(t, self, i, self.arrays[i], self.scopes) for i, t in enumerate(self.types)]
         )
+
+    def __repr__(self) -> str:
+        return f"Node({self.primitive.name}: {', '.join(map(str, self.types))})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,9 +291,30 @@ def leaf(
 
 
 def constant(x: object) -> Value:
-    """A leaf that holds an array and depends on nothing."""
-    array = np.asarray(x)
+    """A leaf that depends on nothing. An array that the caller may still write to is copied."""
+    array = settled(np.asarray(x))
     return Value(TensorType(array.shape, array.dtype), None, 0, array, NO_SCOPES)
+
+
+def settled(array: Array) -> Array:
+    """The array itself if nobody can write to its memory, else a read-only copy.
+
+    A graph is read after the user's function has gone on, and may have reused its buffers. Axes
+    that are repeated by a stride of 0 stay so.
+    """
+    owner: Any = array
+    while isinstance(owner, np.ndarray) and not owner.flags.writeable:
+        owner = owner.base
+    if not isinstance(owner, np.ndarray):
+        return array
+    repeated = [n > 1 and s == 0 for n, s in zip(array.shape, array.strides, strict=True)]
+    if not any(repeated):
+        own = array.copy(order="K")
+        own.flags.writeable = False
+        return own
+    own = array[tuple([slice(0, 1) if r else slice(None) for r in repeated])].copy()
+    own.flags.writeable = False
+    return np.broadcast_to(own, array.shape)
 
 
 def is_live(x: object) -> bool:

@@ -27,15 +27,29 @@ def operand(x: Any) -> Operand:
     """x as an operand: a traced Value as it is, else a native-endian array of a supported dtype."""
     if type(x) is Value:
         return x if is_live(x) else array_of(x)
-    if isinstance(x, np.ma.MaskedArray):
-        raise UnsupportedError(
-            "masked arrays are not supported: fill them first, with x.filled(value)"
-        )
-    array = np.asarray(x)
+    if type(x) is np.ndarray:
+        array = x
+    else:
+        _check_kind(x)
+        array = np.asarray(x)
+        if isinstance(x, (int, float, np.generic, list, tuple)):
+            array.flags.writeable = False  # nobody else holds it: a graph need not copy it
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
     check_supported(array.dtype, "operand")
     return array
+
+
+def _check_kind(x: Any) -> None:
+    """Refuse the kinds of arrays whose operators mean something else."""
+    if isinstance(x, np.ma.MaskedArray):
+        raise UnsupportedError(
+            "masked arrays are not supported: fill them first, with x.filled(value)"
+        )
+    if isinstance(x, np.matrix):
+        raise UnsupportedError(
+            "np.matrix is not supported: its * is a matrix product; use np.asarray(x) and @"
+        )
 
 
 def shape_of(x: Operand) -> tuple[int, ...]:
@@ -50,7 +64,10 @@ def dtype_of(x: Operand) -> DType:
 
 def cast_to(x: Operand, dtype: DType) -> Operand:
     """x in another dtype, itself if it has it already."""
-    return x if dtype_of(x) == dtype else el.cast(x, dtype=dtype)
+    if dtype_of(x) == dtype:
+        return x
+    check_supported(dtype, "cast")
+    return el.cast(x, dtype=dtype)
 
 
 def broadcast_to(x: Operand, shape: tuple[int, ...]) -> Operand:

@@ -91,14 +91,15 @@ def check_one_type(what: str, types: Sequence[TensorType]) -> None:
 
 def zeros_like(x: Operand) -> Array:
     """An array of zeros of x's type; a splat, so it takes no memory."""
-    t = type_of(x)
-    return np.broadcast_to(np.zeros((), t.dtype), t.shape)
+    return full_like(x, 0.0)
 
 
 def full_like(x: Operand, number: float) -> Array:
     """An array that repeats one number, of x's type; a splat."""
     t = type_of(x)
-    return np.broadcast_to(np.asarray(number, t.dtype), t.shape)
+    one = np.array(number, t.dtype)
+    one.flags.writeable = False
+    return np.broadcast_to(one, t.shape)
 
 
 def lead(x: Operand, batched: bool, size: int) -> Operand:

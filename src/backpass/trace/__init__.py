@@ -4,12 +4,13 @@ A Cell is a named array that outlives calls.
 """
 
 from backpass.trace.capture import Captured, capture, evaluate
-from backpass.trace.cells import Cell, Stateful, bound
+from backpass.trace.cells import Cell, Overlay, Stateful, bound
 from backpass.trace.tracer import Tracer, to_result, unwrap, wrap
 
 __all__ = [
     "Captured",
     "Cell",
+    "Overlay",
     "Stateful",
     "Tracer",
     "bound",

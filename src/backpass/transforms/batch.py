@@ -19,6 +19,7 @@ from backpass.ops.shape import moveaxis
 from backpass.prims.rules import lead
 from backpass.trace import Tracer, bound, capture, to_result, unwrap
 from backpass.transforms.arguments import flat_outputs
+from backpass.transforms.results import distinct
 from backpass.tree import Tree, flatten, unflatten
 
 Function = Callable[..., Any]
@@ -59,7 +60,8 @@ def vmap(function: Function, in_axes: Axes = 0, out_axes: Axes = 0) -> Function:
         outputs, out_structure = _mapped_outputs(function, moved, mapped, size, structure, options)
         places = _output_axes(out_axes, out_structure)
         placed = [_back(x, a) for x, a in zip(outputs, places, strict=True)]
-        return unflatten(out_structure, [to_result(x) for x in placed])
+        results = distinct([to_result(x) for x in placed], operands)
+        return unflatten(out_structure, results)
 
     return wrapped
 

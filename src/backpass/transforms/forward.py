@@ -16,6 +16,7 @@ from backpass.prims import elementwise as el
 from backpass.prims.rules import zeros_like
 from backpass.trace import to_result, unwrap
 from backpass.transforms.grad import Run, run
+from backpass.transforms.results import distinct
 from backpass.transforms.reverse import pull_back
 from backpass.tree import flatten, unflatten
 
@@ -66,8 +67,10 @@ def jvp(
             "jvp: primals and tangents must be tuples or lists, one entry for each argument"
         )
     done = run("jvp", function, tuple(primals), {}, tuple(range(len(primals))), has_aux)
-    moved = push_forward(done)(checked_tangents(done, tangents))
-    tangent = unflatten(done.structure, [to_result(x) for x in moved])
+    given = checked_tangents(done, tangents)
+    moved = push_forward(done)(given)
+    done.overlay.hand_outward()
+    tangent = unflatten(done.structure, distinct([to_result(x) for x in moved], given))
     return (done.value(), tangent, done.aux) if has_aux else (done.value(), tangent)
 
 

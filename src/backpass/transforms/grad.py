@@ -18,7 +18,7 @@ from backpass.ir import Operand, Scope, ScopeKind, Value, type_of
 from backpass.ops.operand import operand
 from backpass.prims import elementwise as el
 from backpass.prims.rules import full_like
-from backpass.trace import bound, to_result, unwrap, wrap
+from backpass.trace import Overlay, bound, to_result, unwrap, wrap
 from backpass.transforms.arguments import (
     Places,
     Position,
@@ -27,6 +27,7 @@ from backpass.transforms.arguments import (
     flat_outputs,
     positions,
 )
+from backpass.transforms.results import copied, distinct
 from backpass.transforms.reverse import fresh_leaf, pull_back
 from backpass.tree import Tree, flatten, tree_map, unflatten
 
@@ -43,6 +44,7 @@ class Run:
     outputs: tuple[Operand, ...]
     structure: Tree
     aux: Any
+    overlay: Overlay
 
     def value(self) -> Any:
         """The outputs in their structure, as the transform hands them out."""
@@ -50,7 +52,8 @@ class Run:
 
     def pull(self, cts: Sequence[Operand | None]) -> list[Any]:
         """One result for each differentiated argument."""
-        pulled = [to_result(g) for g in pull_back(self.outputs, self.scope, self.leaves, cts)]
+        found = pull_back(self.outputs, self.scope, self.leaves, cts)
+        pulled = distinct([to_result(g) for g in found], cts)
         results, at = [], 0
         for place in self.places:
             count = len(place.operands())
@@ -66,15 +69,20 @@ def run(
     options: dict[str, Any],
     wrt: tuple[int, ...],
     has_aux: bool,
+    settle: bool = False,
 ) -> Run:
-    """Run function(*args) with the arguments at `wrt` traced."""
+    """Run function(*args) with the arguments at `wrt` traced; on copies of them with `settle`.
+
+    What it writes to Cells stays in `overlay`: the caller hands it outward when the walk back is
+    done, which still reads the old arrays.
+    """
     found = tuple([differentiable(transform, args[i], i) for i in wrt])
     leaves: list[Value] = []
     with Scope(ScopeKind.DERIVATIVE) as scope:
         replaced, bindings = list(args), {}
         for i, place in zip(wrt, found, strict=True):
             values = zip(place.operands(), place.weak(), strict=True)
-            own = [fresh_leaf(x, scope, weak) for x, weak in values]
+            own = [fresh_leaf(copied(x) if settle else x, scope, weak) for x, weak in values]
             leaves.extend(own)
             replaced[i], cells = place.replace(as_values(own))
             bindings.update(cells)
@@ -86,8 +94,8 @@ def run(
         else:
             aux = None
         outputs, structure = flat_outputs(out)
-    overlay.hand_outward()
-    return Run(scope, found, tuple(leaves), tuple(outputs), structure, tree_map(_out, aux))
+    aux = tree_map(_out, aux)
+    return Run(scope, found, tuple(leaves), tuple(outputs), structure, aux, overlay)
 
 
 def _out(x: Any) -> Any:
@@ -135,6 +143,7 @@ def value_and_grad(function: Function, argnums: Position = 0, has_aux: bool = Fa
         done = run("grad", function, args, options, wrt, has_aux)
         _check_scalar(done)
         pulled = done.pull([full_like(done.outputs[0], 1.0)])
+        done.overlay.hand_outward()
         value = done.value()
         gradient = pulled[0] if isinstance(argnums, int) else tuple(pulled)
         return ((value, done.aux) if has_aux else value), gradient
@@ -196,12 +205,16 @@ def vjp(function: Function, *primals: Any, has_aux: bool = False) -> tuple[Any, 
     >>> pull(np.array([1.0, 0.0]))
     (array([1., 0.]),)
     """
-    done = run("vjp", function, primals, {}, tuple(range(len(primals))), has_aux)
+    # `pull` may be called when the caller has written to the primals or the results: copy both.
+    wrt = tuple(range(len(primals)))
+    done = run("vjp", function, primals, {}, wrt, has_aux, settle=True)
+    done.overlay.hand_outward()
+    value, aux = tree_map(copied, done.value()), tree_map(copied, done.aux)
 
     def pull(ct: Any) -> tuple[Any, ...]:
         return tuple(done.pull(cotangents(ct, done)))
 
-    return (done.value(), pull, done.aux) if has_aux else (done.value(), pull)
+    return (value, pull, aux) if has_aux else (value, pull)
 
 
 def cotangents(ct: Any, done: Run) -> list[Operand | None]:

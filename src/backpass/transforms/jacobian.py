@@ -105,6 +105,7 @@ def jacrev(function: Function, argnums: Position = 0, has_aux: bool = False) -> 
             else _empty(types, done.leaves)
         )
         jacobian = _nested(_cut(rows, types, rows_first=True), done.structure, inner, argnums)
+        done.overlay.hand_outward()
         return (jacobian, done.aux) if has_aux else jacobian
 
     return wrapped
@@ -144,6 +145,7 @@ def jacfwd(function: Function, argnums: Position = 0, has_aux: bool = False) -> 
         by_input = _cut(columns, types, rows_first=False)
         rows = [list(row) for row in zip(*by_input, strict=True)]
         jacobian = _nested(rows, done.structure, inner, argnums)
+        done.overlay.hand_outward()
         return (jacobian, done.aux) if has_aux else jacobian
 
     return wrapped
