@@ -88,13 +88,13 @@ def _classes_to_show(counts: np.ndarray) -> np.ndarray:
 
 def _heat_map(counts: np.ndarray, labels: Sequence[str], totals: np.ndarray) -> Element:
     classes = len(labels)
-    longest = max((len(shorten(name, 12)) for name in labels), default=1)
+    longest = max(len(shorten(name, 12)) for name in labels)
     left = 30 + 6.2 * longest
-    cell = min(48.0, (400 - left - 4) / max(classes, 1))
+    cell = min(48.0 if classes > 4 else 84.0, (400 - left - 4) / classes)
     turned = longest * 6.2 > cell - 2
     if turned:
         # Turned labels lean out to the right of the last column.
-        cell = min(cell, (396 - left - 4.4 * longest) / max(classes, 1))
+        cell = min(cell, (396 - left - 4.4 * longest) / classes)
     top = 27 + (6.2 * longest * 0.75 if turned else 6)
     share = counts / np.maximum(totals, 1)[:, None]
     worst = max(float(np.max(share - np.diag(np.diag(share)), initial=0.0)), 1e-12)

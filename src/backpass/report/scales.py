@@ -78,7 +78,7 @@ def integer_ticks(low: int, high: int, count: int = 6) -> list[int]:
     """Round whole numbers from low to high; low itself comes first.
 
     >>> integer_ticks(1, 31)
-    [1, 10, 20, 30]
+    [1, 5, 10, 15, 20, 25, 30]
     """
     if high <= low:
         return [low]
