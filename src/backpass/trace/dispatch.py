@@ -1,4 +1,4 @@
-"""Which function of `ops/` answers which NumPy function, ufunc or array method: the tables of `ops/`, joined.
+"""Which function of `ops/` answers which NumPy function, ufunc or method: its tables, joined.
 
 Read by the Tracer's protocols and by the coverage table of the documentation.
 """
@@ -11,7 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from backpass.ops import elementwise, indexing, product, reduction, shape, special
+from backpass.ops import (
+    creation,
+    elementwise,
+    indexing,
+    inspection,
+    product,
+    reduction,
+    shape,
+    special,
+    writing,
+)
 
 Function = Callable[..., Any]
 
@@ -22,6 +32,7 @@ FUNCTIONS: dict[Function, Function] = {
     **indexing.FUNCTIONS,
     **product.FUNCTIONS,
     **special.FUNCTIONS,
+    **creation.FUNCTIONS,
 }
 METHODS: dict[str, Function] = {
     **elementwise.METHODS,
@@ -34,6 +45,8 @@ UFUNCS: dict[np.ufunc, Function] = {**elementwise.UFUNCS, **product.UFUNCS}
 REDUCE = reduction.REDUCE
 ACCUMULATE = reduction.ACCUMULATE
 VIEWS = shape.VIEWS | {indexing.diagonal}
+WRITES = writing.WRITES
+INSPECTION = inspection.INSPECTION
 
 
 def ufunc_rule(ufunc: np.ufunc) -> Function | None:

@@ -16,13 +16,21 @@ from typing import Any, NoReturn
 import numpy as np
 
 from backpass.errors import AliasError, TracingError, UnsupportedError
-from backpass.ir import Operand, SourceLine, TensorType, Value, constant, is_live
+from backpass.ir import Operand, SourceLine, Value, is_live, leaf, type_of
 from backpass.ir.graph import ScopeKind, user_line
 from backpass.ops import indexing
 from backpass.ops import shape as shape_ops
-from backpass.ops.elementwise import where as choose
 from backpass.ops.operand import broadcast_to, cast_to, operand
-from backpass.trace.dispatch import ACCUMULATE, FUNCTIONS, METHODS, REDUCE, VIEWS, ufunc_rule
+from backpass.trace.dispatch import (
+    ACCUMULATE,
+    FUNCTIONS,
+    INSPECTION,
+    METHODS,
+    REDUCE,
+    VIEWS,
+    WRITES,
+    ufunc_rule,
+)
 
 
 class Tracer(np.lib.mixins.NDArrayOperatorsMixin):
@@ -41,12 +49,13 @@ class Tracer(np.lib.mixins.NDArrayOperatorsMixin):
 
     @property
     def value(self) -> Value:
-        """The Value; raises AliasError if memory that NumPy would share with it was written since."""
+        """The Value; raises AliasError if memory that NumPy shares with it was written since."""
         if self._stale is not None:
             made, written = self._stale
             raise AliasError(
-                f"this array shares memory with another in NumPy (made at {made or self._value.node}), and the "
-                f"other was written in place at {written}; traced arrays do not share memory. "
+                "this array shares memory with another in NumPy (made at "
+                f"{made or self._value.node}), and the other was written in place at {written}; "
+                "traced arrays do not share memory. "
                 "Copy before writing (x.copy()), or read again after it"
             )
         return self._value
@@ -123,9 +132,9 @@ class Tracer(np.lib.mixins.NDArrayOperatorsMixin):
         if self._value.array is not None:
             return bool(self._value.array)
         raise TracingError(
-            f"the truth value of a traced array is asked for at {user_line()}, but {self._kind()} traces without "
-            "values: a Python `if` or `while` cannot depend on one. Use bp.cond(predicate, true_fn, false_fn, "
-            "*operands) or np.where(condition, x, y)"
+            f"the truth value of a traced array is asked for at {user_line()}, but {self._kind()} "
+            "traces without values: a Python `if` or `while` cannot depend on one. Use "
+            "bp.cond(predicate, true_fn, false_fn, *operands) or np.where(condition, x, y)"
         )
 
     def __index__(self) -> int:
@@ -141,7 +150,10 @@ class Tracer(np.lib.mixins.NDArrayOperatorsMixin):
         raise TracingError("complex() of a traced array: complex numbers are not supported")
 
     def item(self, *args: Any) -> Any:
-        """The Python number of a traced integer or boolean; refused for floats, whose derivative it would lose."""
+        """The Python number of a traced integer or boolean.
+
+        Refused for floats, whose derivative it would lose.
+        """
         return self._exact("item()").item(*args)
 
     def tolist(self) -> Any:
@@ -149,16 +161,18 @@ class Tracer(np.lib.mixins.NDArrayOperatorsMixin):
         return self._exact("tolist()").tolist()
 
     def _exact(self, what: str) -> Any:
-        """The array of an integer or boolean that is known: no derivative is lost by leaving the trace."""
+        """The array of a known integer or boolean: no derivative is lost by leaving the trace."""
         array = self._value.array
         if array is None:
             raise TracingError(
-                f"{what} is asked of a traced array at {user_line()}, but {self._kind()} traces without values"
+                f"{what} is asked of a traced array at {user_line()}, but {self._kind()} traces "
+                "without values"
             )
         if array.dtype.kind == "f":
             raise TracingError(
-                f"{what} at {user_line()} would take a traced {self._value.type} out of the trace and lose its "
-                "derivative; use NumPy's functions on it, or bp.stop_gradient(x) if no derivative is wanted"
+                f"{what} at {user_line()} would take a traced {self._value.type} out of the trace "
+                "and lose its derivative; use NumPy's functions on it, or bp.stop_gradient(x) if "
+                "no derivative is wanted"
             )
         return array
 
@@ -171,10 +185,10 @@ class Tracer(np.lib.mixins.NDArrayOperatorsMixin):
         if array is not None and (array.dtype.kind != "f" or not is_live(self._value)):
             return np.array(array, dtype=dtype)
         raise TracingError(
-            f"a traced array cannot become a plain NumPy array (at {user_line()}): its derivative would be lost. "
-            "Common causes: np.array([...]) or np.asarray of traced values (use bp.numpy.array or np.stack), and "
-            "writing a traced value into an array made with np.zeros or np.empty (make it with bp.numpy.zeros "
-            "or np.zeros_like(x))"
+            f"a traced array cannot become a plain NumPy array (at {user_line()}): its derivative "
+            "would be lost. Common causes: np.array([...]) or np.asarray of traced values (use "
+            "bp.numpy.array or np.stack), and writing a traced value into an array made with "
+            "np.zeros or np.empty (make it with bp.numpy.zeros or np.zeros_like(x))"
         )
 
     # -- NumPy's protocols
@@ -198,8 +212,10 @@ class Tracer(np.lib.mixins.NDArrayOperatorsMixin):
     ) -> Any:
         rule = FUNCTIONS.get(function)
         if rule is None:
-            if function in INPLACE:
-                return INPLACE[function](*args, **options)
+            if function in INSPECTION:
+                return INSPECTION[function](*args, **options)
+            if function in WRITES:
+                return _write(function, args, options)
             raise _no_rule(function)
         out = options.pop("out", None)
         result = _result(
@@ -243,7 +259,10 @@ class Tracer(np.lib.mixins.NDArrayOperatorsMixin):
         A write to x[index] reaches x too (`through` are the views it came by); whatever else NumPy
         would let share this memory becomes stale.
         """
-        kept = value if type(value) is Value else _held(value, self._value)
+        if type(value) is Value:
+            kept = value
+        else:  # a plain result stays traced: a constant of the same scopes
+            kept = leaf(type_of(value), self._value.scopes, np.asarray(value))
         chain = (self, *through)
         if self._origin is not None:
             base, index = self._origin
@@ -264,21 +283,14 @@ class Tracer(np.lib.mixins.NDArrayOperatorsMixin):
                 other._family = other._origin = None
         family[:] = [weakref.ref(tracer) for tracer in chain]
 
-    # In-place operators that NDArrayOperatorsMixin sends to ufuncs with out=(self,) all work; @=
-    # too:
+    # NDArrayOperatorsMixin sends in-place operators to ufuncs with out=(self,); it has no @=.
     def __imatmul__(self, other: Any) -> Tracer:
         self.rebind(_same_type(unwrap(np.matmul(self, other)), self, "@="))
         return self
 
 
-def _held(array: Any, like: Value) -> Value:
-    """A plain result in a Tracer: a constant of the same scopes, so that it stays traced."""
-    own = np.asarray(array)
-    return Value(TensorType(own.shape, own.dtype), None, 0, own, like.scopes)
-
-
 def unwrap(x: Any) -> Any:
-    """Tracers and what holds arrays (Cells) inside x, to any depth of lists, tuples and slices, as Values."""
+    """Tracers and Cells inside x, to any depth of lists, tuples and slices, as Values."""
     if type(x) is Tracer:
         return x.value
     if type(x) in (list, tuple):
@@ -303,7 +315,7 @@ def wrap(x: Any) -> Any:
 
 
 def to_result(x: Any) -> Any:
-    """What a transform hands out: a Tracer while an outer transform traces, else an array (a scalar of rank 0)."""
+    """What a transform hands out: a Tracer while an outer one traces, else an array or scalar."""
     value = unwrap(x)
     if is_live(value):
         return Tracer(value)
@@ -312,7 +324,7 @@ def to_result(x: Any) -> Any:
 
 
 def _result(rule: Callable[..., Any], found: Any, *args: Any) -> Any:
-    """Results as Tracers; those that NumPy would make as views join the family of the array they view."""
+    """Results as Tracers; what NumPy would make as a view joins the family of its base."""
     wrapped = wrap(found)
     if rule in VIEWS:
         for base in args:
@@ -338,8 +350,9 @@ def _shared(view: Any, base: Tracer) -> Any:
 def _no_rule(function: Callable[..., Any]) -> UnsupportedError:
     module = getattr(function, "__module__", "numpy")
     return UnsupportedError(
-        f"{module}.{function.__name__} has no rule for traced arrays (called at {user_line()}); docs/coverage.md "
-        "lists what has. Call it on arrays outside of the transform, or write it with functions that have a rule"
+        f"{module}.{function.__name__} has no rule for traced arrays (called at {user_line()}); "
+        "docs/coverage.md lists what has. Call it on arrays outside of the transform, or write it "
+        "with functions that have a rule"
     )
 
 
@@ -350,16 +363,16 @@ def _call_ufunc(ufunc: np.ufunc, inputs: tuple[Any, ...], options: dict[str, Any
     plain = [unwrap(x) for x in inputs]
     dtype, mask = options.pop("dtype", None), options.pop("where", True)
     for option, value in options.items():
-        if option not in ("casting", "order", "subok") and value is not None:
-            if ufunc not in (np.matmul, np.vecdot) or option not in ("axis",):
-                raise UnsupportedError(
-                    f"{ufunc.__name__}: {option}= is not supported on traced arrays"
-                )
+        if value is None or option in ("casting", "order", "subok"):
+            continue
+        if option != "axis" or ufunc not in (np.matmul, np.vecdot):
+            raise UnsupportedError(f"{ufunc.__name__}: {option}= is not supported on traced arrays")
     if dtype is not None:
         plain = [cast_to(operand(x), np.dtype(dtype)) for x in plain]
     if mask is not True:
         raise UnsupportedError(
-            f"{ufunc.__name__}: where= leaves elements undefined; use np.where(mask, {ufunc.__name__}(...), other)"
+            f"{ufunc.__name__}: where= leaves elements undefined; use "
+            f"np.where(mask, {ufunc.__name__}(...), other)"
         )
     axis = {"axis": options["axis"]} if options.get("axis") is not None else {}
     return wrap(rule(*plain, **axis))
@@ -367,8 +380,8 @@ def _call_ufunc(ufunc: np.ufunc, inputs: tuple[Any, ...], options: dict[str, Any
 
 def _no_rule_ufunc(ufunc: np.ufunc) -> UnsupportedError:
     return UnsupportedError(
-        f"the ufunc {ufunc.__name__} has no rule for traced arrays (called at {user_line()}); docs/coverage.md lists "
-        "what has"
+        f"the ufunc {ufunc.__name__} has no rule for traced arrays (called at {user_line()}); "
+        "docs/coverage.md lists what has"
     )
 
 
@@ -405,6 +418,19 @@ def _ufunc_at(ufunc: np.ufunc, target: Any, index: Any, *more: Any) -> None:
     )
 
 
+def _write(function: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> None:
+    """np.copyto(x, v) and its kind: x takes the Value that the rule returns."""
+    name, rule = WRITES[function]
+    target = args[0] if args else options.pop(name)
+    if type(target) is not Tracer:
+        raise TracingError(
+            f"np.{function.__name__} at {user_line()} would write a traced value into a plain "
+            "NumPy array, which cannot hold it; make the array with bp.numpy.zeros"
+        )
+    plain = {k: unwrap(v) for k, v in options.items()}
+    target.rebind(rule(target.value, *map(unwrap, args[1:]), **plain))
+
+
 def _write_out(name: str, out: Any, result: Any) -> Any:
     """out=x with a traced x gives x the result; a plain array cannot hold one."""
     (target,) = out if isinstance(out, tuple) else (out,)
@@ -416,8 +442,9 @@ def _write_out(name: str, out: Any, result: Any) -> Any:
             write(result)
             return target
         raise TracingError(
-            f"{name} at {user_line()} would write a traced value into a plain NumPy array (out= or an operator such "
-            "as +=), which cannot hold it. Write total = total + x, or make the array with bp.numpy.zeros"
+            f"{name} at {user_line()} would write a traced value into a plain NumPy array (out= or "
+            "an operator such as +=), which cannot hold it. Write total = total + x, or make the "
+            "array with bp.numpy.zeros"
         )
     target.rebind(_same_type(unwrap(result), target, name))
     return target
@@ -430,88 +457,3 @@ def _same_type(result: Any, target: Tracer, name: str) -> Operand:
             f"{name}: cannot write {value.dtype} into an array of {target.dtype} in place"
         )
     return broadcast_to(cast_to(value, target.dtype), target.shape)
-
-
-def _copyto(dst: Any, src: Any, casting: str = "same_kind", where: Any = True) -> None:
-    if type(dst) is not Tracer:
-        raise TracingError(
-            f"np.copyto at {user_line()} would write a traced value into a plain NumPy array"
-        )
-    new = broadcast_to(cast_to(operand(unwrap(src)), dst.dtype), dst.shape)
-    dst.rebind(new if where is True else choose(unwrap(where), new, dst.value))
-
-
-def _fill_diagonal(a: Any, val: Any, wrap: bool = False) -> None:
-    if wrap or type(a) is not Tracer:
-        raise UnsupportedError(
-            "np.fill_diagonal with wrap=True, or into a plain array, is not supported"
-        )
-    n = np.arange(min(a.shape))
-    a[(n,) * a.ndim] = val
-
-
-def _put_along_axis(arr: Any, indices: Any, values: Any, axis: int | None) -> None:
-    if type(arr) is not Tracer or axis is None:
-        raise UnsupportedError(
-            "np.put_along_axis into a plain array, or with axis=None, is not supported"
-        )
-    grid = np.indices(np.shape(indices), sparse=True)
-    arr[tuple([indices if i == axis % arr.ndim else g for i, g in enumerate(grid)])] = values
-
-
-def _shape(a: Any) -> tuple[int, ...]:
-    return a.shape if isinstance(a, Tracer) else np.shape(unwrap(a))
-
-
-def _created_like(function: Callable[..., Any]) -> Callable[..., Any]:
-    """np.zeros_like(x) and its kind: a traced constant, so that traced values can be written into it."""
-
-    def create(a: Any, *args: Any, **options: Any) -> Any:
-        stand_in = np.lib.stride_tricks.as_strided(np.zeros(1, a.dtype), a.shape, (0,) * a.ndim)
-        return Tracer(_held(function(stand_in, *args, **options), a.value))
-
-    return create
-
-
-def _created_for(function: Callable[..., Any]) -> Callable[..., Any]:
-    """np.zeros(shape, like=x) and its kind."""
-
-    def create(*args: Any, **options: Any) -> Any:
-        return Tracer(constant(function(*args, **options)))
-
-    return create
-
-
-# Functions that write into their argument, and questions about shape and dtype, which need no rule.
-INPLACE: dict[Callable[..., Any], Callable[..., Any]] = {
-    np.copyto: _copyto,
-    np.fill_diagonal: _fill_diagonal,
-    np.put_along_axis: _put_along_axis,
-    np.shape: _shape,
-    np.ndim: lambda a: len(_shape(a)),
-    np.size: lambda a, axis=None: (
-        int(np.prod(_shape(a), dtype=int)) if axis is None else _shape(a)[axis]
-    ),
-    np.iscomplexobj: lambda x: False,
-    np.isrealobj: lambda x: True,
-    np.isscalar: lambda element: False,
-    np.result_type: lambda *xs: np.result_type(
-        *[x.dtype if isinstance(x, Tracer) else x for x in xs]
-    ),
-    np.can_cast: lambda from_, to, casting="safe": np.can_cast(
-        getattr(from_, "dtype", from_), to, casting
-    ),
-    np.shares_memory: lambda a, b, max_work=None: False,
-    np.may_share_memory: lambda a, b, max_work=None: False,
-    np.zeros_like: _created_like(np.zeros_like),
-    np.ones_like: _created_like(np.ones_like),
-    np.empty_like: _created_like(np.zeros_like),
-    np.full_like: _created_like(np.full_like),
-    np.zeros: _created_for(np.zeros),
-    np.ones: _created_for(np.ones),
-    np.empty: _created_for(np.zeros),
-    np.full: _created_for(np.full),
-    np.eye: _created_for(np.eye),
-    np.identity: _created_for(np.identity),
-    np.arange: _created_for(np.arange),
-}

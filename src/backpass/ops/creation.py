@@ -1,0 +1,52 @@
+"""NumPy's creation functions where a traced array says that the new one is traced too.
+
+`np.zeros_like(x)` and `np.zeros(shape, like=x)` give constants as Values, so that traced values can
+be written into them in place. What `np.empty` leaves undefined is zero here. Creation without a
+traced array in sight is `backpass.numpy`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from backpass.ir import Value, constant, leaf, type_of
+
+Function = Callable[..., Any]
+
+
+def _like(function: Function) -> Function:
+    """np.zeros_like(x) and its kind: a constant of x's scopes."""
+
+    def create(a: Value, *args: Any, **options: Any) -> Value:
+        stand_in = np.lib.stride_tricks.as_strided(np.zeros(1, a.dtype), a.shape, (0,) * a.ndim)
+        array = np.asarray(function(stand_in, *args, **options))
+        return leaf(type_of(array), a.scopes, array)
+
+    return create
+
+
+def _of_shape(function: Function) -> Function:
+    """np.zeros(shape, like=x) and its kind."""
+
+    def create(*args: Any, **options: Any) -> Value:
+        return constant(function(*args, **options))
+
+    return create
+
+
+FUNCTIONS: dict[Function, Function] = {
+    np.zeros_like: _like(np.zeros_like),
+    np.ones_like: _like(np.ones_like),
+    np.empty_like: _like(np.zeros_like),
+    np.full_like: _like(np.full_like),
+    np.zeros: _of_shape(np.zeros),
+    np.ones: _of_shape(np.ones),
+    np.empty: _of_shape(np.zeros),
+    np.full: _of_shape(np.full),
+    np.eye: _of_shape(np.eye),
+    np.identity: _of_shape(np.identity),
+    np.arange: _of_shape(np.arange),
+}
