@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import math
 import re
 from html.parser import HTMLParser
 
@@ -11,7 +12,13 @@ from report_runs import ALL, HOSTILE, digits, history
 
 import backpass.report as module
 from backpass.errors import DataError
-from backpass.report import ConfusionCounts, RegressionFit, RunSummary, render_report
+from backpass.report import (
+    ConfusionCounts,
+    RegressionFit,
+    RocCurve,
+    RunSummary,
+    render_report,
+)
 
 VOID = {"meta", "br", "col", "hr"}
 LINKS = {"href", "src", "action", "formaction", "data", "xlink:href", "srcset", "poster"}
@@ -185,8 +192,17 @@ def test_the_same_summary_gives_the_same_page() -> None:
 
 def test_histories_of_unknown_making_are_drawn() -> None:
     strange = [{}, {"epoch": "x", "train": None, "lr": "fast"}, {"train": {"loss": "0.5"}}]
+    strange.append({"epoch": np.int64(9), "train": {"loss": np.float32(0.75)}})
     page = Page(render_report(RunSummary("strange", "regression", history=strange)))
-    assert "0.5" in page.words()
+    assert {"0.5", "0.75"} <= {data for where, data in page.text if where == "td"}
+
+
+def test_a_roc_curve_that_is_undefined_is_listed_without_a_line() -> None:
+    nothing = np.full(3, np.nan)
+    curves = [RocCurve("absent", nothing, nothing, math.nan), RocCurve("b", *np.eye(2), 0.5)]
+    page = Page(render_report(RunSummary("x", "classification", roc=curves)))
+    assert {"absent", "NaN"} <= {data for _, data in page.text}
+    assert sum("series" in attributes.get("class", "") for _, attributes in page.elements) == 1
 
 
 def test_shapes_that_disagree_are_named() -> None:

@@ -96,6 +96,7 @@ def test_epoch_ticks_start_at_the_first_epoch(low: int, span: int) -> None:
 
 def test_numbers_as_text() -> None:
     shown = [number(v) for v in (None, True, 3, 12345, -0.5, math.nan, -math.inf, 1e-9, 123456.7)]
+    assert [number(np.float32(0.25)), number(np.int64(70_000))] == ["0.25", "70,000"]
     assert shown == ["—", "True", "3", "12,345", "-0.5", "NaN", "-inf", "1e-09", "123,457"]
 
 

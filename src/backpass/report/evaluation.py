@@ -56,7 +56,7 @@ def confusion_figure(confusion: ConfusionCounts, part: str) -> Element:
 
 def roc_figure(curves: Sequence[RocCurve], part: str) -> Element:
     """All classes' curves, each against the rest, with a legend of the areas."""
-    shown = sorted(curves, key=lambda curve: curve.auc)[:_MOST_CURVES]
+    shown = sorted(curves, key=lambda curve: (math.isnan(curve.auc), curve.auc))[:_MOST_CURVES]
     many = len(shown) < len(curves)
     hint = f"The {len(shown)} of {len(curves):,} classes with the smallest area." if many else None
     legend = [
@@ -189,8 +189,9 @@ def _roc_chart(curves: Sequence[RocCurve]) -> Element:
     for k, curve in reversed(list(enumerate(curves))):
         rates = np.asarray(curve.false_positive_rate), np.asarray(curve.true_positive_rate)
         places = spread_evenly(len(rates[0]), 200)
-        points = [(x(float(rates[0][i])), y(float(rates[1][i]))) for i in places]
-        lines.append(polyline(points, f"line series s{k}"))
+        pairs = [(float(rates[0][i]), float(rates[1][i])) for i in places]
+        points = [(x(a), y(b)) for a, b in pairs if math.isfinite(a) and math.isfinite(b)]
+        lines.append(polyline(points, f"line series s{k}") if points else None)
     areas = "; ".join(f"{shorten(curve.label, 30)} {number(curve.auc)}" for curve in curves)
     return picture(
         "roc",

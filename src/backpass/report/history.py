@@ -8,6 +8,7 @@ spike is lost, and always the first, the last and the best epoch.
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any
 
 #: Points that a curve keeps at most (about).
@@ -57,14 +58,14 @@ def curves_of(history: Sequence[Mapping[str, Any]]) -> list[Curve]:
 def epochs_of(history: Sequence[Mapping[str, Any]]) -> tuple[int, ...]:
     """The epoch of each entry; its place in the history, from 1, where it says none."""
     return tuple(
-        entry["epoch"] if isinstance(entry.get("epoch"), int) else place
+        int(entry["epoch"]) if isinstance(entry.get("epoch"), Integral) else place
         for place, entry in enumerate(history, start=1)
     )
 
 
 def as_float(value: object) -> float:
     """A number as float; NaN for None and for anything that is no number."""
-    if isinstance(value, str | int | float):
+    if isinstance(value, str | Real):
         try:
             return float(value)
         except (ValueError, OverflowError):

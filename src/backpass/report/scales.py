@@ -7,6 +7,7 @@ Gems, 1990). NaN and infinities are written as such and never placed.
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from numbers import Integral, Real
 
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -97,10 +98,14 @@ def number(value: object) -> str:
     """
     if value is None:
         return "—"
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, Real):
         return str(value)
-    if isinstance(value, int):
-        return f"{value:,}" if abs(value) < 10**15 else f"{value:.4g}"
+    if isinstance(value, Integral):
+        return f"{int(value):,}" if abs(int(value)) < 10**15 else str(value)
+    return _float_text(float(value))
+
+
+def _float_text(value: float) -> str:
     if math.isnan(value):
         return "NaN"
     if math.isinf(value):
