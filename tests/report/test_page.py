@@ -199,7 +199,10 @@ def test_histories_of_unknown_making_are_drawn() -> None:
 
 def test_a_roc_curve_that_is_undefined_is_listed_without_a_line() -> None:
     nothing = np.full(3, np.nan)
-    curves = [RocCurve("absent", nothing, nothing, math.nan), RocCurve("b", *np.eye(2), 0.5)]
+    curves = [
+        RocCurve("absent", nothing, nothing, math.nan),
+        RocCurve("b", np.arange(2.0), np.arange(2.0), 0.5),
+    ]
     page = Page(render_report(RunSummary("x", "classification", roc=curves)))
     assert {"absent", "NaN"} <= {data for _, data in page.text}
     assert sum("series" in attributes.get("class", "") for _, attributes in page.elements) == 1
