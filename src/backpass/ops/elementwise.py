@@ -288,10 +288,19 @@ def clip(
     high = max if a_max is None or a_max is np._NoValue else a_max  # type: ignore[attr-defined]
     x = a
     if low is not None and low is not np._NoValue:  # type: ignore[attr-defined]
-        x = where(ufunc(np.less, x, low), low, x)
+        x = where(_or_nan(ufunc(np.less, x, low), low), low, x)
     if high is not None and high is not np._NoValue:  # type: ignore[attr-defined]
-        x = where(ufunc(np.greater, x, high), high, x)
-    return operand(x)
+        x = where(_or_nan(ufunc(np.greater, x, high), high), high, x)
+    return el.identity(operand(x)) if x is a else operand(x)
+
+
+def _or_nan(outside: Operand, bound: Any) -> Operand:
+    """Where x is outside or the bound is NaN: NumPy's clip gives NaN there."""
+    number = _number(bound)
+    own = operand(bound)
+    if not is_float(dtype_of(own)) or (number is not None and number == number):
+        return outside
+    return ufunc(np.logical_or, outside, ufunc(np.isnan, own))
 
 
 def select(condlist: Sequence[Any], choicelist: Sequence[Any], default: Any = 0) -> Operand:
@@ -311,8 +320,12 @@ def nan_to_num(
 ) -> Operand:
     """NaN and infinities replaced by numbers; no cotangent flows through what was replaced."""
     a = operand(x)
+    if not copy:
+        raise UnsupportedError(
+            "nan_to_num: copy=False writes into its argument; write x[...] = np.nan_to_num(x)"
+        )
     if not is_float(dtype_of(a)):
-        return a
+        return el.identity(a)
     limits = np.finfo(dtype_of(a))
     high = limits.max if posinf is None else posinf
     low = limits.min if neginf is None else neginf
@@ -335,16 +348,23 @@ def sinc(x: Any) -> Operand:
 
 def astype(x: Any, dtype: Any, copy: bool = True) -> Operand:
     """x in another dtype. Casting a float to an integer ends differentiation there."""
-    return cast_to(operand(x), np.dtype(dtype))
+    own = operand(x)
+    if dtype_of(own) == np.dtype(dtype):
+        return el.identity(own) if copy else own
+    return cast_to(own, np.dtype(dtype))
 
 
 def round_(a: Any, decimals: int = 0, out: None = None) -> Operand:
     """Rounded to `decimals`; piecewise constant, so its derivative is 0."""
     x = operand(a)
     if not is_float(dtype_of(x)):
-        return x
-    factor = 10.0**decimals
-    return el.times(el.rint(el.times(x, factor)), 1.0 / factor) if decimals else el.rint(x)
+        if decimals < 0:
+            raise UnsupportedError("round: negative decimals of integers are not supported here")
+        return el.identity(x)
+    factor = full_like(x, 10.0 ** abs(decimals))
+    if decimals < 0:
+        return el.mul(el.rint(el.div(x, factor)), factor)
+    return el.div(el.rint(el.mul(x, factor)), factor) if decimals else el.rint(x)
 
 
 def fix(x: Any) -> Operand:

@@ -107,7 +107,7 @@ def _extremum(primitive: Primitive, pair: Primitive, fill: float) -> Function:
         x = operand(a)
         if _given(where) and where is not True and not _given(initial):
             raise ValueError("max and min with where= need initial=, as in NumPy")
-        x = _masked(x, where, fill if is_float(dtype_of(x)) else 0)
+        x = _masked(x, where, fill if is_float(dtype_of(x)) else _least(dtype_of(x), fill))
         axes = axes_of(x, axis)
         if extent(shape_of(x), axes) == 0 and not _given(initial):
             raise ValueError(
@@ -123,6 +123,14 @@ def _extremum(primitive: Primitive, pair: Primitive, fill: float) -> Function:
         return restore(y, axes, bool(_given(keepdims) and keepdims))
 
     return function
+
+
+def _least(dtype: np.dtype[Any], fill: float) -> float:
+    """The integer or boolean that takes no part in a maximum (fill < 0) or a minimum."""
+    if dtype.kind == "b":
+        return float(fill > 0)
+    limits = np.iinfo(dtype)
+    return limits.max if fill > 0 else limits.min
 
 
 max_ = _extremum(red.reduce_max, el.maximum, -np.inf)
@@ -188,10 +196,16 @@ def safe_sqrt(x: Operand) -> Operand:
 
 
 def std(
-    a: Any, axis: Axis = None, dtype: Any = None, out: None = None, ddof: float = 0, **more: Any
+    a: Any,
+    axis: Axis = None,
+    dtype: Any = None,
+    out: None = None,
+    ddof: float = 0,
+    keepdims: Any = False,
+    **more: Any,
 ) -> Operand:
     """Standard deviation over `axis`; its derivative is 0 where all elements are equal."""
-    return safe_sqrt(var(a, axis, dtype, None, ddof, **more))
+    return safe_sqrt(var(a, axis, dtype, None, ddof, keepdims, **more))
 
 
 def _boolean(primitive: Primitive) -> Function:
@@ -258,6 +272,22 @@ def _ignoring_nan(function: Function, fill: float) -> Function:
 
     def nan_function(a: Any, *args: Any, **options: Any) -> Operand:
         return function(nan_to_num(a, nan=fill, posinf=np.inf, neginf=-np.inf), *args, **options)
+
+    return nan_function
+
+
+def _nan_extremum(function: Function, fill: float) -> Function:
+    """nanmax and nanmin: NaN left out, and NaN where there is nothing else."""
+
+    def nan_function(a: Any, axis: Axis = None, *args: Any, **options: Any) -> Operand:
+        x = operand(a)
+        if not is_float(dtype_of(x)):
+            return function(x, axis, *args, **options)
+        y = function(nan_to_num(x, nan=fill, posinf=np.inf, neginf=-np.inf), axis, *args, **options)
+        if _given(options.get("initial")) or _given(options.get("where")):
+            return y
+        nothing = reshape(all_(el.isnan(x), axis), shape=shape_of(y))
+        return el.select(nothing, full_like(y, np.nan), y)
 
     return nan_function
 
@@ -352,8 +382,8 @@ FUNCTIONS: dict[Function, Function] = {
     np.nanprod: _ignoring_nan(prod, 1.0),
     np.nancumsum: _ignoring_nan(cumsum, 0.0),
     np.nancumprod: _ignoring_nan(cumprod, 1.0),
-    np.nanmax: _ignoring_nan(max_, -np.inf),
-    np.nanmin: _ignoring_nan(min_, np.inf),
+    np.nanmax: _nan_extremum(max_, -np.inf),
+    np.nanmin: _nan_extremum(min_, np.inf),
     np.nanmean: _nan_where(mean),
     np.nanvar: _nan_where(var),
     np.nanstd: _nan_where(std),

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from backpass.dtypes import common
-from backpass.errors import ShapeError
-from backpass.ir import Operand
+from backpass.errors import ShapeError, UnsupportedError
+from backpass.ir import Operand, Value
 from backpass.ops.operand import (
     Axis,
     axes_of,
@@ -32,6 +32,7 @@ from backpass.ops.operand import (
 from backpass.prims import elementwise as el
 from backpass.prims import shape as sh
 from backpass.prims.index import gather
+from backpass.tree import flatten as flatten_tree
 
 Function = Callable[..., Any]
 
@@ -57,6 +58,11 @@ def reshape(
     wanted = (wanted,) if isinstance(wanted, (int, np.integer)) else tuple(map(int, wanted))
     if order not in ("C", "F", "A"):
         raise ValueError(f"reshape: order must be 'C', 'F' or 'A', not {order!r}")
+    if order == "A" and len(shape_of(x)) > 1:
+        raise UnsupportedError(
+            "reshape: order='A' asks for the layout in memory, which traced arrays do not have; "
+            "use order='C' or order='F'"
+        )
     if order == "F":
         return transpose(sh.reshape(transpose(x), shape=_filled(x, wanted)[::-1]))
     return sh.reshape(x, shape=_filled(x, wanted))
@@ -79,6 +85,11 @@ def _filled(x: Operand, shape: tuple[int, ...]) -> tuple[int, ...]:
 def ravel(a: Any, order: str = "C") -> Operand:
     """All elements in one axis."""
     return reshape(a, -1 if size_of(operand(a)) else 0, order)
+
+
+def flatten(a: Any, order: str = "C") -> Operand:
+    """All elements in one axis, in memory of their own."""
+    return el.identity(operand(ravel(a, order)))
 
 
 def transpose(a: Any, axes: Sequence[int] | None = None) -> Operand:
@@ -325,6 +336,9 @@ def _moved_by(function: Function) -> Function:
     return moved
 
 
+rot90 = _moved_by(np.rot90)
+
+
 def tile(A: Any, reps: Any) -> Operand:
     """A repeated `reps` times along each axis."""
     return rearranged(operand(A), lambda places: np.tile(places, reps))
@@ -337,6 +351,10 @@ def pad(array: Any, pad_width: Any, mode: Any = "constant", **options: Any) -> O
         return rearranged(x, lambda places: np.pad(places, pad_width, mode=mode, **options))
     if mode not in ("constant", "empty"):
         raise NotImplementedError(f"pad: mode {mode!r} is not supported on traced arrays")
+    if any([type(v) is Value for v in flatten_tree(options)[0]]):
+        raise UnsupportedError(
+            "pad: a traced constant_values is not supported; pad with zeros, then use np.where"
+        )
     frame = np.pad(np.zeros(shape_of(x), dtype_of(x)), pad_width, mode="constant", **options)
     place = np.pad(np.ones(shape_of(x), bool), pad_width, mode="constant")
     widths = _pad_widths(pad_width, len(shape_of(x)))
@@ -392,7 +410,7 @@ FUNCTIONS: dict[Function, Function] = {
     np.flip: flip,
     np.fliplr: fliplr,
     np.flipud: flipud,
-    np.rot90: _moved_by(np.rot90),
+    np.rot90: rot90,
     np.roll: _moved_by(np.roll),
     np.repeat: _moved_by(np.repeat),
     np.tile: tile,
@@ -419,7 +437,7 @@ def _copy_method(a: Any, order: str = "C") -> Operand:
 METHODS: dict[str, Function] = {
     "reshape": _reshape_method,
     "ravel": ravel,
-    "flatten": ravel,
+    "flatten": flatten,
     "transpose": _transpose_method,
     "swapaxes": swapaxes,
     "squeeze": squeeze,
@@ -452,6 +470,7 @@ VIEWS: frozenset[Function] = frozenset(
         flip,
         fliplr,
         flipud,
+        rot90,
         _reshape_method,
         _transpose_method,
     }
