@@ -22,7 +22,7 @@ from backpass.errors import TracingError
 from backpass.ir import Graph, Scope, ScopeKind, TensorType, is_live, leaf, type_of, verify
 from backpass.ops.operand import operand
 from backpass.passes import cse, dce, simplify
-from backpass.trace import Cell, Stateful, Tracer, bound, capture, to_result, unwrap
+from backpass.trace import Cell, Tracer, bound, capture, is_stateful, to_result, unwrap
 from backpass.trace.cells import Gradients
 from backpass.transforms.arguments import flat_outputs, weak_type
 from backpass.tree import Tree, flatten, unflatten
@@ -43,6 +43,10 @@ class Compiled:
     structure: Tree
 
 
+class _ClosesOverTracedError(TracingError):
+    """The function depends on an outer transform by more than its arguments: it runs inside that."""
+
+
 class Jitted:
     """A function that is compiled on its first call with each signature. Made by `jit`."""
 
@@ -58,7 +62,10 @@ class Jitted:
         found = _Arguments(args, options, self.static_argnums)
         if found.traced():
             return self.function(*args, **options)
-        compiled = self._get(found)
+        try:
+            compiled = self._get(found)
+        except _ClosesOverTracedError:
+            return self.function(*args, **options)
         cells = [cell.read() for cell in found.cells]
         outputs = compiled.program([*found.arrays, *cells])
         count = len(outputs) - len(compiled.written)
@@ -96,7 +103,7 @@ class _Arguments:
         skipped = {i % len(args) for i in static if args}
         given = tuple([_Static(x) if i in skipped else x for i, x in enumerate(args)])
         self.leaves, self.structure = flatten((given, options))
-        self.stateful = [x for x in self.leaves if isinstance(x, Stateful)]
+        self.stateful = [x for x in self.leaves if is_stateful(x)]
         self.dynamic = [i for i, x in enumerate(self.leaves) if _is_array(x)]
         self.arrays: list[Any] = []
         if not self.traced():
@@ -125,7 +132,7 @@ class _Arguments:
         for i, x in enumerate(self.leaves):
             if i in dynamic:
                 parts.append(weak_type(x))
-            elif isinstance(x, Stateful):
+            elif is_stateful(x):
                 own = tuple([(name, places[c]) for name, c in x.__backpass_cells__().items()])
                 parts.append((type(x), x.__backpass_static__(), own))
             elif isinstance(x, Cell):
@@ -183,8 +190,9 @@ def _compile(function: Function, found: _Arguments) -> Compiled:
         news = [operand(unwrap(overlay.values[c])) for c in written]
         captured = capture([*inputs, *states], [*outputs, *news], scope)
     if captured.free:
-        raise TracingError(
-            "jit: the function uses a traced value of an outer transform that is not an argument"
+        raise _ClosesOverTracedError(
+            "jit: the function uses a traced value of an outer transform that is not an argument, "
+            "so it has no graph of its own; pass the value as an argument"
         )
     graph = verify(dce(cse(simplify(captured.graph))))
     places = {cell: i for i, cell in enumerate(found.cells)}

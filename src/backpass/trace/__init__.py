@@ -4,7 +4,7 @@ A Cell is a named array that outlives calls.
 """
 
 from backpass.trace.capture import Captured, capture, evaluate
-from backpass.trace.cells import Cell, Overlay, Stateful, bound
+from backpass.trace.cells import Cell, Overlay, Stateful, bound, is_stateful
 from backpass.trace.tracer import Tracer, to_result, unwrap, wrap
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "bound",
     "capture",
     "evaluate",
+    "is_stateful",
     "to_result",
     "unwrap",
     "wrap",

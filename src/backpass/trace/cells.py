@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeGuard, runtime_checkable
 
 import numpy as np
 
@@ -261,6 +261,11 @@ class Stateful(Protocol):
     def __backpass_static__(self) -> Hashable:
         """Everything else that running it may depend on; equal answers mean the same program."""
         ...
+
+
+def is_stateful(x: object) -> TypeGuard[Stateful]:
+    """Whether x is a Module or an optimizer; as isinstance(x, Stateful), at a tenth of its cost."""
+    return hasattr(type(x), "__backpass_cells__")
 
 
 class Gradients(dict[str, Any]):

@@ -17,7 +17,7 @@ from backpass.dtypes import is_float
 from backpass.errors import DTypeError
 from backpass.ir import Operand, Value
 from backpass.ops.operand import operand
-from backpass.trace import Cell, Stateful, Tracer, unwrap
+from backpass.trace import Cell, Tracer, is_stateful, unwrap
 from backpass.trace.cells import Gradients
 from backpass.tree import Tree, flatten, unflatten
 
@@ -97,7 +97,7 @@ def places(argument: Any, wanted: Callable[[Cell], bool]) -> Places:
     for x in leaves:
         if isinstance(x, Cell):
             cells.append({x.name or "parameter": x})
-        elif isinstance(x, Stateful):
+        elif is_stateful(x):
             cells.append({name: c for name, c in x.__backpass_cells__().items() if wanted(c)})
         else:
             cells.append(None)
