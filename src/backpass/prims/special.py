@@ -145,7 +145,7 @@ sindg = special("sindg", "x", lambda x, y: times(cosdg(x), DEGREE))
 cosdg = special("cosdg", "x", lambda x, y: times(sindg(x), -DEGREE))
 tandg = special("tandg", "y", lambda x, y: times(plus(square(y), 1.0), DEGREE))
 cotdg = special("cotdg", "y", lambda x, y: times(plus(square(y), 1.0), -DEGREE))
-i0 = special("i0", "x", lambda x, y: i1(x), own=np.i0)
+i0: Primitive = special("i0", "x", lambda x, y: i1(x), own=np.i0)
 i1 = special("i1", "x", lambda x, y: _half(add(i0(x), iv(full_like(x, 2.0), x))))
 i0e = special("i0e", "xy", lambda x, y: sub(i1e(x), mul(sign(x), y)))
 i1e: Primitive = special(

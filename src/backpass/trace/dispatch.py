@@ -16,6 +16,8 @@ from backpass.ops import (
     elementwise,
     indexing,
     inspection,
+    linalg,
+    norms,
     product,
     reduction,
     shape,
@@ -32,6 +34,8 @@ FUNCTIONS: dict[Function, Function] = {
     **indexing.FUNCTIONS,
     **product.FUNCTIONS,
     **special.FUNCTIONS,
+    **linalg.FUNCTIONS,
+    **norms.FUNCTIONS,
     **creation.FUNCTIONS,
 }
 METHODS: dict[str, Function] = {

@@ -10,7 +10,7 @@ ones in NumPy. A Tracer lives inside a transform only.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
@@ -27,20 +27,24 @@ from backpass.trace.dispatch import (
     INSPECTION,
     METHODS,
     REDUCE,
-    VIEWS,
     WRITES,
     ufunc_rule,
 )
+from backpass.trace.memory import ARRAYS, gives_view, index_gives_array, index_gives_view
+
+# Methods whose result is an array where the array they are called on is one, even of rank 0.
+KEEPS_KIND = frozenset({"copy", "astype"})
 
 
 class Tracer(np.lib.mixins.NDArrayOperatorsMixin):
     """A traced array. It answers to NumPy's functions, operators and array methods."""
 
-    __slots__ = ("__weakref__", "_family", "_origin", "_stale", "_value")
+    __slots__ = ("__weakref__", "_family", "_origin", "_scalar", "_stale", "_value")
     __array_priority__ = 1000
 
-    def __init__(self, value: Value) -> None:
+    def __init__(self, value: Value, *, scalar: bool = True) -> None:
         self._value = value
+        self._scalar = scalar and not value.type.shape  # a NumPy scalar: never written in place
         self._family: list[weakref.ref[Tracer]] | None = None
         self._stale: tuple[SourceLine | None, SourceLine | None] | None = None
         self._origin: tuple[Tracer, Any] | None = None  # the array and index that this is a view of
@@ -59,6 +63,11 @@ class Tracer(np.lib.mixins.NDArrayOperatorsMixin):
                 "Copy before writing (x.copy()), or read again after it"
             )
         return self._value
+
+    @property
+    def is_scalar(self) -> bool:
+        """Whether NumPy would have a scalar here, which nothing can be written to."""
+        return self._scalar
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -218,9 +227,8 @@ class Tracer(np.lib.mixins.NDArrayOperatorsMixin):
                 return _write(function, args, options)
             raise _no_rule(function)
         out = options.pop("out", None)
-        result = _result(
-            rule, rule(*map(unwrap, args), **{k: unwrap(v) for k, v in options.items()}), *args
-        )
+        plain = {k: unwrap(v) for k, v in options.items()}
+        result = _result(rule, rule(*map(unwrap, args), **plain), *args, *options.values())
         return result if out is None else _write_out(function.__name__, (out,), result)
 
     def __getattr__(self, name: str) -> Any:
@@ -234,20 +242,23 @@ class Tracer(np.lib.mixins.NDArrayOperatorsMixin):
             out = options.pop("out", None)
             plain = {k: unwrap(v) for k, v in options.items()}
             result = _result(rule, rule(self.value, *map(unwrap, args), **plain), self)
+            if name in KEEPS_KIND and not self._scalar:
+                result._scalar = False
             return result if out is None else _write_out(name, (out,), result)
 
         return method
 
     def __getitem__(self, index: Any) -> Any:
-        plain = unwrap(index)
-        found = wrap(indexing.getitem(self.value, plain))
-        if indexing.is_view(plain, self.ndim):
+        plain = _index(index)
+        value: Any = indexing.getitem(self.value, plain)
+        found = Tracer(value, scalar=not index_gives_array(plain))
+        if index_gives_view(plain, self.ndim):
             _shared(found, self)
             found._origin = (self, plain)
         return found
 
     def __setitem__(self, index: Any, new: Any) -> None:
-        self.rebind(indexing.setitem(self.value, unwrap(index), unwrap(new)))
+        self.rebind(indexing.setitem(self.value, _index(index), unwrap(new)))
 
     def fill(self, number: Any) -> None:
         """Every element set to one number, in place."""
@@ -301,6 +312,16 @@ def unwrap(x: Any) -> Any:
     return unwrap(read()) if read is not None and not isinstance(x, type) else x
 
 
+def _index(index: Any) -> Any:
+    """An index without Tracers; a traced integer that is known is the number that NumPy has there."""
+    if type(index) is tuple:
+        return tuple(map(_index, index))
+    if type(index) is Tracer and index._scalar and index.dtype.kind in "iu":
+        array = index.value.array
+        return index.value if array is None else int(array)
+    return unwrap(index)
+
+
 def _bound(x: Any) -> Any:
     return int(x) if type(x) is Tracer else x
 
@@ -311,6 +332,8 @@ def wrap(x: Any) -> Any:
         return Tracer(x)
     if type(x) in (list, tuple):
         return type(x)([wrap(v) for v in x])
+    if isinstance(x, tuple) and hasattr(x, "_fields"):  # what np.linalg.svd and its kind return
+        return type(x)(*[wrap(v) for v in x])
     return x
 
 
@@ -326,12 +349,21 @@ def to_result(x: Any) -> Any:
 def _result(rule: Callable[..., Any], found: Any, *args: Any) -> Any:
     """Results as Tracers; what NumPy would make as a view joins the family of its base."""
     wrapped = wrap(found)
-    if rule in VIEWS:
-        for base in args:
-            if type(base) is Tracer:
-                for part in wrapped if isinstance(wrapped, (list, tuple)) else (wrapped,):
+    parts = [p for p in _parts(wrapped) if type(p) is Tracer]
+    if rule in ARRAYS:
+        for part in parts:
+            part._scalar = False
+    viewed = gives_view(rule, len(args))
+    for base in args:
+        if type(base) is Tracer:
+            for part in parts:
+                if viewed or part._value is base._value:
                     _shared(part, base)
     return wrapped
+
+
+def _parts(found: Any) -> Sequence[Any]:
+    return found if isinstance(found, (list, tuple)) else (found,)
 
 
 def _shared(view: Any, base: Tracer) -> Any:
@@ -340,7 +372,7 @@ def _shared(view: Any, base: Tracer) -> Any:
         family = base._family
         if family is None:
             family = base._family = [weakref.ref(base)]
-        elif len(family) > 64:
+        elif len(family) > 64 and not len(family) & (len(family) - 1):  # at powers of two
             family[:] = [r for r in family if r() is not None]
         family.append(weakref.ref(view))
         view._family = family
@@ -446,6 +478,8 @@ def _write_out(name: str, out: Any, result: Any) -> Any:
             "an operator such as +=), which cannot hold it. Write total = total + x, or make the "
             "array with bp.numpy.zeros"
         )
+    if target._scalar:  # `s += 1`: NumPy makes a new scalar, and other names of s keep the old one
+        return result
     target.rebind(_same_type(unwrap(result), target, name))
     return target
 
