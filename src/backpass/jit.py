@@ -24,7 +24,7 @@ from backpass.ops.operand import operand
 from backpass.passes import cse, dce, simplify
 from backpass.trace import Cell, Tracer, bound, capture, is_stateful, to_result, unwrap
 from backpass.trace.cells import Gradients
-from backpass.transforms.arguments import flat_outputs, weak_type
+from backpass.transforms.arguments import flat_outputs, is_zero_rank_array, weak_type
 from backpass.tree import Tree, flatten, unflatten
 
 Function = Callable[..., Any]
@@ -44,7 +44,7 @@ class Compiled:
 
 
 class _ClosesOverTracedError(TracingError):
-    """The function depends on an outer transform by more than its arguments: it runs inside that."""
+    """The function needs an outer transform beyond its arguments: it runs inside that one."""
 
 
 class Jitted:
@@ -180,7 +180,7 @@ def _compile(function: Function, found: _Arguments) -> Compiled:
         states = [leaf(TensorType(c.shape, c.dtype), own) for c in found.cells]
         leaves = [x.value if isinstance(x, _Static) else x for x in found.leaves]
         for i, v in zip(found.dynamic, inputs, strict=True):
-            leaves[i] = Tracer(v)
+            leaves[i] = Tracer(v, scalar=not is_zero_rank_array(leaves[i]))
         args, options = unflatten(found.structure, leaves)
         bindings = {c: Tracer(v) for c, v in zip(found.cells, states, strict=True)}
         with bound(bindings, closed=True) as overlay:

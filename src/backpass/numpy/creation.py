@@ -15,13 +15,13 @@ from backpass.ir import Scope, Value, is_live
 from backpass.ir.graph import constant
 from backpass.ops import shape as shape_ops
 from backpass.ops.elementwise import astype
-from backpass.trace import Tracer, unwrap, wrap
+from backpass.trace import Tracer, unwrap
 from backpass.trace.cells import read_cells
 
 
 def _holding(x: Any) -> Any:
     """x as it is outside of transforms; inside, a traced constant that takes in-place writes."""
-    return Tracer(constant(x)) if Scope.any_open() else x
+    return Tracer(constant(x), scalar=False) if Scope.any_open() else x
 
 
 def _created(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -55,7 +55,7 @@ def array(x: Any, dtype: Any = None) -> Any:
     if not _holds_value(plain):
         return _holding(np.array(plain, dtype=dtype))
     value = _stacked(plain)
-    return wrap(value if dtype is None else astype(value, dtype))
+    return Tracer(value if dtype is None else astype(value, dtype), scalar=False)
 
 
 def asarray(x: Any, dtype: Any = None) -> Any:

@@ -409,8 +409,8 @@ METHODS: dict[str, Function] = {
     "clip": clip,
     "round": round_,
     "astype": astype,
-    "conj": positive,
-    "conjugate": positive,
+    "conj": real,
+    "conjugate": real,
 }
 __all__ = [
     "FUNCTIONS",

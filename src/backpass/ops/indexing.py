@@ -411,13 +411,19 @@ def delete(arr: Any, obj: Any, axis: int | None = None) -> Operand:
     return take(x, np.delete(np.arange(shape_of(x)[axis_of(x, axis)]), obj), axis)
 
 
+def _stacked_diagonal(x: Any, /, *, offset: int = 0) -> Operand:
+    """The diagonals of matrices in the last two axes."""
+    return diagonal(x, offset, -2, -1)
+
+
+DIAGONALS: frozenset[Function] = frozenset({diagonal, _stacked_diagonal})
 FUNCTIONS: dict[Function, Function] = {
     np.take: take,
     np.take_along_axis: take_along_axis,
     np.diag: diag,
     np.diagflat: diagflat,
     np.diagonal: diagonal,
-    np.linalg.diagonal: lambda x, /, *, offset=0: diagonal(x, offset, -2, -1),
+    np.linalg.diagonal: _stacked_diagonal,
     np.tril: _triangle(np.tril),
     np.triu: _triangle(np.triu),
     np.delete: delete,

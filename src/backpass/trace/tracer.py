@@ -313,7 +313,7 @@ def unwrap(x: Any) -> Any:
 
 
 def _index(index: Any) -> Any:
-    """An index without Tracers; a traced integer that is known is the number that NumPy has there."""
+    """An index without Tracers; a traced integer that is known is NumPy's plain number."""
     if type(index) is tuple:
         return tuple(map(_index, index))
     if type(index) is Tracer and index._scalar and index.dtype.kind in "iu":

@@ -47,6 +47,13 @@ class Places:
                 found.extend([operand(unwrap(cell.read())) for cell in cells.values()])
         return found
 
+    def given(self) -> list[Any]:
+        """What stands at each place: an array, a scalar or a Cell's current value."""
+        found: list[Any] = []
+        for x, cells in zip(self.leaves, self.cells, strict=True):
+            found.extend([x] if cells is None else [cell.read() for cell in cells.values()])
+        return found
+
     def weak(self) -> list[type[float] | type[int] | None]:
         """For each value the Python type of a bare scalar, else None."""
         found: list[type[float] | type[int] | None] = []
@@ -161,6 +168,12 @@ def flat_outputs(out: Any) -> tuple[list[Any], Tree]:
     return [operand(unwrap(x)) for x in leaves], structure
 
 
-def as_values(xs: Sequence[Value]) -> list[Tracer]:
-    """Values as the Tracers that a user's function gets."""
-    return [Tracer(x) for x in xs]
+def as_values(xs: Sequence[Value], given: Sequence[Any]) -> list[Tracer]:
+    """Values as the Tracers that a user's function gets in place of what was given."""
+    pairs = zip(xs, given, strict=True)
+    return [Tracer(x, scalar=not is_zero_rank_array(own)) for x, own in pairs]
+
+
+def is_zero_rank_array(x: Any) -> bool:
+    """Whether x is an array of rank 0, which can be written to, and not a scalar, which cannot."""
+    return isinstance(x, np.ndarray) or (isinstance(x, Tracer) and not x.is_scalar)

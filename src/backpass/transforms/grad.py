@@ -84,7 +84,7 @@ def run(
             values = zip(place.operands(), place.weak(), strict=True)
             own = [fresh_leaf(copied(x) if settle else x, scope, weak) for x, weak in values]
             leaves.extend(own)
-            replaced[i], cells = place.replace(as_values(own))
+            replaced[i], cells = place.replace(as_values(own, place.given()))
             bindings.update(cells)
         with bound(bindings) as overlay:
             out = function(*replaced, **options)
