@@ -8,12 +8,14 @@ import numpy as np
 
 from backpass.flow.custom import custom
 from backpass.ir import Graph, Node, Primitive, Value, constant
+from backpass.ir.graph import Array
 from backpass.ir.show import splat
 from backpass.passes.rewrite import rewrite
 from backpass.prims import elementwise as el
 from backpass.prims import shape as sh
 from backpass.prims.rules import scale
 
+SPLAT_FOLD_LIMIT = 1 << 24  # bytes: computed here once, to find that it repeats one number
 FOLD_LIMIT = 4096  # bytes: larger constants are computed when the program runs, not stored in it
 
 Answer = tuple[Value, ...] | None
@@ -26,7 +28,7 @@ def simplify(graph: Graph) -> Graph:
       `transpose` in order, and the outputs of `custom_vjp` become what they pass through.
     - `transpose(transpose(x))` and `reshape(reshape(x))` that end where they began become x.
     - `mul(x, 1)`, `scale(x, 1)`, `div(x, 1)`, `sub(x, 0)` become x; `neg(neg(x))` becomes x.
-    - a node of constants becomes a constant if it is at most 4096 bytes.
+    - a node of constants becomes a constant if it is at most 4096 bytes or repeats one number.
 
     Before: `%1 = identity(%0); %2 = scale(%1, 1.0); return %2`. After: `return %0`.
     """
@@ -42,13 +44,28 @@ def _rule(node: Node) -> Answer:
 
 
 def _folded(node: Node) -> Answer:
-    if any([v.node is not None or v.array is None for v in node.inputs]):
+    known = [v.array for v in node.inputs if v.node is None and v.array is not None]
+    if len(known) != len(node.inputs):
         return None
-    if sum([t.nbytes for t in node.types]) > FOLD_LIMIT:
+    limit = SPLAT_FOLD_LIMIT if all(map(splat, known)) else FOLD_LIMIT
+    if sum([t.nbytes for t in node.types]) > limit:
         return None
     with np.errstate(all="ignore"):
-        found = node.primitive.reference(*[v.array for v in node.inputs], **node.params)
-    return tuple(map(constant, (found,) if node.primitive.single else found))
+        found = node.primitive.reference(*known, **node.params)
+    folded = [_compact(np.asarray(x)) for x in ((found,) if node.primitive.single else found)]
+    if sum([0 if splat(x) else x.nbytes for x in folded]) > FOLD_LIMIT:
+        return None
+    return tuple(map(constant, folded))
+
+
+def _compact(array: Array) -> Array:
+    """An array that repeats one number as a splat, which takes the memory of that number."""
+    if not array.size or splat(array):
+        return array
+    first = array[(0,) * array.ndim]
+    same = np.array_equal(array, np.broadcast_to(first, array.shape))
+    signed = array.dtype.kind == "f" and bool(np.any(np.signbit(array) != np.signbit(first)))
+    return np.broadcast_to(first, array.shape) if same and not signed else array
 
 
 def _through(node: Node) -> Answer:
@@ -79,6 +96,13 @@ def _mul(node: Node) -> Answer:
     if is_number(y, 1.0):
         return (x,)
     return (y,) if is_number(x, 1.0) else None
+
+
+def _scale(node: Node) -> Answer:
+    ct, d = node.inputs
+    if is_number(d, 1.0):
+        return (ct,)
+    return (d,) if is_number(ct, 1.0) else None
 
 
 def _neg(node: Node) -> Answer:
@@ -116,7 +140,7 @@ RULES: dict[Primitive, Callable[[Node], Answer]] = {
     el.mul: _mul,
     el.div: _neutral_right(1.0),
     el.sub: _neutral_right(0.0),
-    scale: _neutral_right(1.0),
+    scale: _scale,
     el.neg: _neg,
     sh.reshape: _reshape,
     sh.transpose: _transpose,
