@@ -66,7 +66,7 @@ class Program:
         for key, i in last.items():
             if key not in kept:
                 drops.setdefault(i, []).append(key)
-        steps = []
+        steps: list[Step] = []
         for i, node in enumerate(self.graph.nodes):
             reads = tuple(map(self._read_place, node.inputs))
             writes = tuple([self._place((node, k), None) for k in range(len(node.types))])

@@ -178,7 +178,21 @@ class NotLowered:
     reason: str
 
 
-ShapeRule = Callable[..., tuple[TensorType, ...]]
+# Rules of shape and reference are called as rule(*inputs, **params). The forms with a number of
+# arguments are for lambdas: a lambda's arguments get their types from the form with as many.
+Types = tuple[TensorType, ...]
+ShapeRule = (
+    Callable[..., Types]
+    | Callable[[TensorType, Any], Types]
+    | Callable[[TensorType, Any, Any], Types]
+    | Callable[[TensorType, Any, Any, Any], Types]
+)
+Reference = (
+    Callable[..., Any]
+    | Callable[[Array, Any], Any]
+    | Callable[[Array, Any, Any], Any]
+    | Callable[[Array, Any, Any, Any], Any]
+)
 # (cts, wanted, outputs, inputs, params) -> one cotangent or None for each input
 VjpRule = Callable[
     [
@@ -210,7 +224,7 @@ class Primitive:
 
     name: str
     shape: ShapeRule
-    reference: Callable[..., Any]
+    reference: Reference
     vjp: VjpRule | NotDifferentiable
     batch: BatchRule
     lower: NotLowered
@@ -252,9 +266,10 @@ def apply(
 ) -> tuple[Value, ...]:
     """Make a Node in `scopes`; evaluate it at once when every input has its array."""
     inputs = tuple([x if type(x) is Value else constant(x) for x in operands])
+    known = [x.array for x in inputs if x.array is not None]
     arrays: tuple[Array | None, ...]
-    if all([x.array is not None for x in inputs]):
-        result = primitive.reference(*[x.array for x in inputs], **params)
+    if len(known) == len(inputs):
+        result = primitive.reference(*known, **params)
         arrays = tuple(map(np.asarray, (result,) if primitive.single else result))
         types = tuple([TensorType(a.shape, a.dtype) for a in arrays if a is not None])
     else:

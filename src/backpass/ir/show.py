@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
-from typing import Any
+from typing import cast
 
 import numpy as np
 
@@ -62,11 +62,11 @@ def splat(array: Array) -> bool:
     )
 
 
-def _param_text(value: Any) -> str:
+def _param_text(value: object) -> str:
     if isinstance(value, np.dtype):
         return value.name
     if isinstance(value, tuple):
-        return "(" + ",".join(map(_param_text, value)) + ")"
+        return "(" + ",".join(map(_param_text, cast("tuple[object, ...]", value))) + ")"
     if callable(value):
         return getattr(value, "__name__", type(value).__name__)
     return str(value)

@@ -13,7 +13,7 @@ from backpass.errors import ShapeError
 from backpass.ir import NotDifferentiable, Operand, Primitive, TensorType, type_of
 from backpass.ir.graph import Array, Params
 from backpass.prims.elementwise import equal, select
-from backpass.prims.rules import INTERPRETED, broadcast, lead, zeros_like
+from backpass.prims.rules import INTERPRETED, broadcast, jointly, lead, zeros_like
 
 Ints = tuple[int, ...]
 INTEGER_INDEX = NotDifferentiable("integer index")
@@ -31,13 +31,9 @@ def _gather_shape(x: TensorType, *indices: TensorType) -> tuple[TensorType, ...]
 
 
 def _pull_gather(
-    cts: tuple[Operand | None, ...],
-    wanted: tuple[bool, ...],
-    outputs: tuple[Operand, ...],
-    inputs: tuple[Operand, ...],
-    params: Params,
+    ct: Operand, wanted: tuple[bool, ...], inputs: tuple[Operand, ...], params: Params
 ) -> list[Operand | None]:
-    pulled = scatter_add(cts[0], *inputs[1:], shape=type_of(inputs[0]).shape)  # type: ignore[arg-type]
+    pulled = scatter_add(ct, *inputs[1:], shape=type_of(inputs[0]).shape)
     return [pulled, *[None] * (len(inputs) - 1)]
 
 
@@ -59,12 +55,16 @@ def _gather_batch(
     return (gather(x, rows, *indices),), (True,)
 
 
+def _gather_reference(x: Array, *indices: Array) -> Array:
+    return x[tuple(indices)]
+
+
 # gather(x, i, j, ...)[n] = x[i[n], j[n], ...]
 gather = Primitive(
     name="gather",
     shape=_gather_shape,
-    reference=lambda x, *indices: x[tuple(indices)],
-    vjp=_pull_gather,
+    reference=_gather_reference,
+    vjp=jointly(_pull_gather),
     batch=_gather_batch,
     lower=INTERPRETED,
     single=True,
@@ -85,13 +85,9 @@ def _scatter_add_shape(u: TensorType, *indices: TensorType, shape: Ints) -> tupl
 
 
 def _pull_scatter_add(
-    cts: tuple[Operand | None, ...],
-    wanted: tuple[bool, ...],
-    outputs: tuple[Operand, ...],
-    inputs: tuple[Operand, ...],
-    params: Params,
+    ct: Operand, wanted: tuple[bool, ...], inputs: tuple[Operand, ...], params: Params
 ) -> list[Operand | None]:
-    pulled = gather(cts[0], *inputs[1:])  # type: ignore[arg-type]
+    pulled = gather(ct, *inputs[1:])
     return [pulled, *[None] * (len(inputs) - 1)]
 
 
@@ -109,7 +105,7 @@ scatter_add = Primitive(
     name="scatter_add",
     shape=_scatter_add_shape,
     reference=_scatter_add_reference,
-    vjp=_pull_scatter_add,
+    vjp=jointly(_pull_scatter_add),
     batch=_scatter_add_batch,
     lower=INTERPRETED,
     single=True,
@@ -132,16 +128,11 @@ def _scatter_set_shape(
 
 
 def _pull_scatter_set(
-    cts: tuple[Operand | None, ...],
-    wanted: tuple[bool, ...],
-    outputs: tuple[Operand, ...],
-    inputs: tuple[Operand, ...],
-    params: Params,
+    ct: Operand, wanted: tuple[bool, ...], inputs: tuple[Operand, ...], params: Params
 ) -> list[Operand | None]:
     x, u, *indices = inputs
-    ct = cts[0]
-    to_x = scatter_set(ct, zeros_like(u), *indices) if wanted[0] else None  # type: ignore[arg-type]
-    to_u = _last_writes(gather(ct, *indices), x, indices) if wanted[1] else None  # type: ignore[arg-type]
+    to_x = scatter_set(ct, zeros_like(u), *indices) if wanted[0] else None
+    to_u = _last_writes(gather(ct, *indices), x, indices) if wanted[1] else None
     return [to_x, to_u, *[None] * len(indices)]
 
 
@@ -173,7 +164,7 @@ scatter_set = Primitive(
     name="scatter_set",
     shape=_scatter_set_shape,
     reference=_scatter_set_reference,
-    vjp=_pull_scatter_set,
+    vjp=jointly(_pull_scatter_set),
     batch=_scatter_set_batch,
     lower=INTERPRETED,
     single=True,

@@ -18,6 +18,7 @@ from backpass.ir.graph import Array
 from backpass.prims.elementwise import add, cast, div, equal, mul
 from backpass.prims.rules import (
     INTERPRETED,
+    Pull,
     batch_one,
     broadcast,
     full_like,
@@ -31,7 +32,7 @@ from backpass.prims.rules import (
 from backpass.prims.shape import flip, pad, slice_
 
 
-def _reduction(name: str, reference: Callable[..., Any], pull: Callable[..., Operand]) -> Primitive:
+def _reduction(name: str, reference: Callable[..., Any], pull: Pull) -> Primitive:
     primitive = Primitive(
         name=name,
         shape=lambda t, axes: (reduced_type(t, axes),),
@@ -65,7 +66,7 @@ def _scan_reference(accumulate: Callable[..., Any]) -> Callable[..., Array]:
     return reference
 
 
-def _scan(name: str, accumulate: Callable[..., Any], pull: Callable[..., Operand]) -> Primitive:
+def _scan(name: str, accumulate: Callable[..., Any], pull: Pull) -> Primitive:
     primitive = Primitive(
         name=name,
         shape=lambda t, axis, reverse: (t,),

@@ -15,10 +15,28 @@ import numpy as np
 
 from backpass.errors import DTypeError, NotDifferentiableError, ShapeError
 from backpass.ir import NotDifferentiable, NotLowered, Operand, Primitive, TensorType, type_of
-from backpass.ir.graph import Array, BatchRule, Params, VjpRule
+from backpass.ir.graph import Array, BatchRule, Params, Reference, ShapeRule, VjpRule
 
 INTERPRETED = NotLowered("evaluated by its NumPy reference")
-Pull = Callable[..., Operand]
+# rule(ct, y, *inputs, **params): the forms by number of arguments give lambdas their types.
+Pull = (
+    Callable[[Operand, Operand, Operand], Operand]
+    | Callable[[Operand, Operand, Operand, Any], Operand]
+    | Callable[[Operand, Operand, Operand, Any, Any], Operand]
+    | Callable[[Operand, Operand, Operand, Any, Any, Any], Operand]
+    | Callable[..., Operand]
+)
+# rule(ct, wanted, inputs, params) -> one cotangent or None for each input
+JointPull = Callable[
+    [Operand, tuple[bool, ...], tuple[Operand, ...], Params], Sequence[Operand | None]
+]
+# rule(x, **params)
+BatchOne = (
+    Callable[[Operand], Operand]
+    | Callable[[Operand, Any], Operand]
+    | Callable[[Operand, Any, Any], Operand]
+    | Callable[[Operand, Any, Any, Any], Operand]
+)
 
 
 def per_input(*rules: Pull | NotDifferentiable) -> VjpRule:
@@ -31,13 +49,30 @@ def per_input(*rules: Pull | NotDifferentiable) -> VjpRule:
         inputs: tuple[Operand, ...],
         params: Params,
     ) -> list[Operand | None]:
+        ct = cts[0]
         found: list[Operand | None] = []
         for rule, want in zip(rules, wanted, strict=True):
-            if not want or isinstance(rule, NotDifferentiable):
+            if ct is None or not want or isinstance(rule, NotDifferentiable):
                 found.append(None)
             else:
-                found.append(rule(cts[0], outputs[0], *inputs, **params))
+                found.append(rule(ct, outputs[0], *inputs, **params))
         return found
+
+    return vjp
+
+
+def jointly(rule: JointPull) -> VjpRule:
+    """A vjp from one rule for all inputs of a primitive of one output."""
+
+    def vjp(
+        cts: tuple[Operand | None, ...],
+        wanted: tuple[bool, ...],
+        outputs: tuple[Operand, ...],
+        inputs: tuple[Operand, ...],
+        params: Params,
+    ) -> Sequence[Operand | None]:
+        ct = cts[0]
+        return [None] * len(inputs) if ct is None else rule(ct, wanted, inputs, params)
 
     return vjp
 
@@ -121,13 +156,14 @@ def batch_elementwise(primitive: Callable[[], Primitive]) -> BatchRule:
     return batch
 
 
-def batch_one(rule: Callable[..., Operand]) -> BatchRule:
+def batch_one(rule: BatchOne) -> BatchRule:
     """Batch rule of a primitive of one input and output: `rule(x, **params)` on the batched x."""
+    mapped: Callable[..., Operand] = rule
 
     def batch(
         inputs: tuple[Operand, ...], batched: tuple[bool, ...], size: int, params: Params
     ) -> tuple[tuple[Operand, ...], tuple[bool, ...]]:
-        return (rule(inputs[0], **params),), (True,)
+        return (mapped(inputs[0], **params),), (True,)
 
     return batch
 
@@ -139,9 +175,9 @@ def shifted(axes: Sequence[int]) -> tuple[int, ...]:
 
 def elementwise(
     name: str,
-    reference: Callable[..., Any],
+    reference: Reference,
     vjp: VjpRule,
-    shape: Callable[..., tuple[TensorType, ...]] = same_type,
+    shape: ShapeRule = same_type,
 ) -> Primitive:
     """A primitive that acts on every element alone, over operands of one type."""
     primitive = Primitive(

@@ -11,7 +11,15 @@ import numpy as np
 from backpass.errors import ShapeError
 from backpass.ir import Operand, Primitive, TensorType, type_of
 from backpass.ir.graph import Array, Params
-from backpass.prims.rules import INTERPRETED, batch_one, lead, per_input, shifted, zeros_like
+from backpass.prims.rules import (
+    INTERPRETED,
+    batch_one,
+    jointly,
+    lead,
+    per_input,
+    shifted,
+    zeros_like,
+)
 
 Ints = tuple[int, ...]
 
@@ -38,10 +46,14 @@ def _inverse(order: Ints) -> Ints:
     return tuple([order.index(i) for i in range(len(order))])
 
 
+def _transpose_shape(t: TensorType, order: Ints) -> tuple[TensorType, ...]:
+    return (TensorType(tuple([t.shape[i] for i in order]), t.dtype),)
+
+
 # transpose: result axis i is input axis order[i].
 transpose = Primitive(
     name="transpose",
-    shape=lambda t, order: (TensorType(tuple([t.shape[i] for i in order]), t.dtype),),
+    shape=_transpose_shape,
     reference=lambda x, order: np.transpose(x, order),
     vjp=per_input(lambda ct, y, x, order: transpose(ct, order=_inverse(order))),
     batch=batch_one(lambda x, order: transpose(x, order=(0, *shifted(order)))),
@@ -64,7 +76,7 @@ def _index(starts: Ints, stops: Ints, steps: Ints) -> tuple[slice, ...]:
 
 
 def _slice_shape(t: TensorType, starts: Ints, stops: Ints, steps: Ints) -> tuple[TensorType, ...]:
-    extents = []
+    extents: list[int] = []
     for n, a, b, s in zip(t.shape, starts, stops, steps, strict=True):
         if not (0 <= a <= n and 0 <= b <= n and s >= 1):
             raise ShapeError(f"slice: {a}:{b}:{s} is not inside an axis of {n}")
@@ -75,7 +87,8 @@ def _slice_shape(t: TensorType, starts: Ints, stops: Ints, steps: Ints) -> tuple
 def _pull_slice(
     ct: Operand, y: Operand, x: Operand, starts: Ints, stops: Ints, steps: Ints
 ) -> Operand:
-    low, high = [], []
+    low: list[int] = []
+    high: list[int] = []
     for n, m, a, s in zip(type_of(x).shape, type_of(ct).shape, starts, steps, strict=True):
         low.append(a if m else n)
         high.append(n - (a + (m - 1) * s + 1) if m else 0)
@@ -157,28 +170,24 @@ def _concatenate_shape(*types: TensorType, axis: int) -> tuple[TensorType, ...]:
 
 
 def _pull_concatenate(
-    cts: tuple[Operand | None, ...],
-    wanted: tuple[bool, ...],
-    outputs: tuple[Operand, ...],
-    inputs: tuple[Operand, ...],
-    params: Params,
+    ct: Operand, wanted: tuple[bool, ...], inputs: tuple[Operand, ...], params: Params
 ) -> list[Operand | None]:
-    axis, at = params["axis"], 0
+    axis, at = int(params["axis"]), 0
     pulled: list[Operand | None] = []
-    shape = type_of(outputs[0]).shape
+    shape = type_of(ct).shape
     for x, want in zip(inputs, wanted, strict=True):
         end = at + type_of(x).shape[axis]
-        pulled.append(take_range(cts[0], axis, at, end, shape) if want else None)
+        pulled.append(take_range(ct, axis, at, end, shape) if want else None)
         at = end
     return pulled
 
 
-def take_range(x: Operand | None, axis: int, start: int, stop: int, shape: Ints) -> Operand:
+def take_range(x: Operand, axis: int, start: int, stop: int, shape: Ints) -> Operand:
     """x[start:stop] along one axis."""
     starts, stops = [0] * len(shape), list(shape)
     starts[axis], stops[axis] = start, stop
     steps = (1,) * len(shape)
-    return slice_(x, starts=tuple(starts), stops=tuple(stops), steps=steps)  # type: ignore[arg-type]
+    return slice_(x, starts=tuple(starts), stops=tuple(stops), steps=steps)
 
 
 def _concatenate_batch(
@@ -188,11 +197,15 @@ def _concatenate_batch(
     return (concatenate(*led, axis=params["axis"] + 1),), (True,)
 
 
+def _concatenate_reference(*xs: Array, axis: int) -> Array:
+    return np.concatenate(xs, axis=axis)
+
+
 concatenate = Primitive(
     name="concatenate",
     shape=_concatenate_shape,
-    reference=lambda *xs, axis: np.concatenate(xs, axis=axis),
-    vjp=_pull_concatenate,
+    reference=_concatenate_reference,
+    vjp=jointly(_pull_concatenate),
     batch=_concatenate_batch,
     lower=INTERPRETED,
     single=True,
@@ -222,14 +235,24 @@ def _slice_set_batch(
     return (slice_set(x, u, starts=(0, *starts), stops=(size, *stops), steps=(1, *steps)),), (True,)
 
 
+def _pull_slice_set(ct: Operand, y: Operand, x: Operand, u: Operand, **where: Ints) -> Operand:
+    return slice_set(ct, zeros_like(u), **where)
+
+
+def _pull_slice_set_value(
+    ct: Operand, y: Operand, x: Operand, u: Operand, **where: Ints
+) -> Operand:
+    return slice_(ct, **where)
+
+
 # slice_set: x with a slice replaced by u.
 slice_set = Primitive(
     name="slice_set",
     shape=_slice_set_shape,
     reference=_slice_set_reference,
     vjp=per_input(
-        lambda ct, y, x, u, **where: slice_set(ct, zeros_like(u), **where),
-        lambda ct, y, x, u, **where: slice_(ct, **where),
+        _pull_slice_set,
+        _pull_slice_set_value,
     ),
     batch=_slice_set_batch,
     lower=INTERPRETED,
