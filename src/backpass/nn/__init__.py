@@ -1,0 +1,153 @@
+"""Networks: modules with torch.nn's names, defaults, layouts and `state_dict` keys.
+
+`Module` is the base; layers, activations, losses and containers are modules; `nn.functional` has
+the functions behind them and `nn.init` the initial distributions. Arrays are NumPy's; transforms
+see a module's arrays as Cells.
+"""
+
+from backpass.nn import functional, init
+from backpass.nn.activations import (
+    CELU,
+    ELU,
+    GELU,
+    GLU,
+    SELU,
+    Hardshrink,
+    Hardsigmoid,
+    Hardswish,
+    Hardtanh,
+    LeakyReLU,
+    LogSigmoid,
+    LogSoftmax,
+    Mish,
+    PReLU,
+    ReLU,
+    ReLU6,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softmin,
+    Softplus,
+    Softshrink,
+    Softsign,
+    Tanh,
+    Tanhshrink,
+    Threshold,
+)
+from backpass.nn.containers import (
+    Identity,
+    ModuleDict,
+    ModuleList,
+    ParameterList,
+    Sequential,
+)
+from backpass.nn.layers import (
+    Bilinear,
+    Dropout,
+    Embedding,
+    Flatten,
+    Linear,
+    Unflatten,
+)
+from backpass.nn.losses import (
+    BCELoss,
+    BCEWithLogitsLoss,
+    CosineEmbeddingLoss,
+    CrossEntropyLoss,
+    GaussianNLLLoss,
+    HingeEmbeddingLoss,
+    HuberLoss,
+    KLDivLoss,
+    L1Loss,
+    MarginRankingLoss,
+    MSELoss,
+    NLLLoss,
+    PoissonNLLLoss,
+    SmoothL1Loss,
+)
+from backpass.nn.module import (
+    Module,
+)
+from backpass.nn.normalization import (
+    BatchNorm1d,
+    GroupNorm,
+    LayerNorm,
+    RMSNorm,
+)
+from backpass.nn.parameter import (
+    Buffer,
+    Parameter,
+)
+from backpass.nn.rng import (
+    RngState,
+    manual_seed,
+)
+from backpass.nn.summary import (
+    Summary,
+)
+
+__all__ = [
+    "CELU",
+    "ELU",
+    "GELU",
+    "GLU",
+    "SELU",
+    "BCELoss",
+    "BCEWithLogitsLoss",
+    "BatchNorm1d",
+    "Bilinear",
+    "Buffer",
+    "CosineEmbeddingLoss",
+    "CrossEntropyLoss",
+    "Dropout",
+    "Embedding",
+    "Flatten",
+    "GaussianNLLLoss",
+    "GroupNorm",
+    "Hardshrink",
+    "Hardsigmoid",
+    "Hardswish",
+    "Hardtanh",
+    "HingeEmbeddingLoss",
+    "HuberLoss",
+    "Identity",
+    "KLDivLoss",
+    "L1Loss",
+    "LayerNorm",
+    "LeakyReLU",
+    "Linear",
+    "LogSigmoid",
+    "LogSoftmax",
+    "MSELoss",
+    "MarginRankingLoss",
+    "Mish",
+    "Module",
+    "ModuleDict",
+    "ModuleList",
+    "NLLLoss",
+    "PReLU",
+    "Parameter",
+    "ParameterList",
+    "PoissonNLLLoss",
+    "RMSNorm",
+    "ReLU",
+    "ReLU6",
+    "RngState",
+    "Sequential",
+    "SiLU",
+    "Sigmoid",
+    "SmoothL1Loss",
+    "Softmax",
+    "Softmin",
+    "Softplus",
+    "Softshrink",
+    "Softsign",
+    "Summary",
+    "Tanh",
+    "Tanhshrink",
+    "Threshold",
+    "Unflatten",
+    "functional",
+    "init",
+    "manual_seed",
+]

@@ -1,0 +1,135 @@
+"""What running a Module depends on besides its arrays, as one hashable key; and the moment it may
+have changed.
+
+Two equal keys mean the same program: classes, training flags, plain attributes, hooks, and which
+Cell and which child stands under which name. Keys are kept until some module's attributes change
+(`changed()` makes a new token), unless an attribute is a list, dict or set, which can change
+without an assignment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from backpass.trace import Tracer
+
+if TYPE_CHECKING:
+    from backpass.nn.module import Module
+
+PLAIN = (type(None), bool, int, str, bytes, type, np.dtype)
+
+
+class _Token:
+    __slots__ = ("current",)
+
+    def __init__(self) -> None:
+        self.current = object()
+
+
+_token = _Token()
+
+
+def token() -> object:
+    """The same object as long as no module anywhere was given another attribute."""
+    return _token.current
+
+
+def changed() -> None:
+    """Some module was given another attribute: what was kept for any module is worked out anew."""
+    _token.current = object()
+
+
+class Identity:
+    """An object as a key: equal to itself only. It holds the object, so that its id is not given to
+    another.
+    """
+
+    __slots__ = ("thing",)
+
+    def __init__(self, thing: Any) -> None:
+        self.thing = thing
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Identity) and other.thing is self.thing
+
+    def __hash__(self) -> int:
+        return id(self.thing)
+
+
+class Key:
+    """A nested tuple whose hash is worked out once."""
+
+    __slots__ = ("number", "parts")
+
+    def __init__(self, parts: Hashable) -> None:
+        self.parts = parts
+        self.number = hash(parts)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, Key) and other.parts == self.parts)
+
+    def __hash__(self) -> int:
+        return self.number
+
+
+def is_mutable(value: Any) -> bool:
+    """Whether a plain attribute can change without being assigned."""
+    if isinstance(value, tuple):
+        return any([is_mutable(v) for v in value])
+    return isinstance(value, (list, dict, set, bytearray))
+
+
+def frozen(value: Any) -> Hashable:
+    """A key for the value of a plain attribute. 1, 1.0 and True differ; NaN equals itself; a trace
+    left over is no part.
+    """
+    match value:
+        case Tracer():
+            return Tracer
+        case float():
+            return float, repr(float(value))
+        case np.generic():
+            return type(value), value.tobytes()
+        case tuple() | list():
+            return type(value), tuple([frozen(v) for v in value])
+        case dict():
+            return dict, tuple([(frozen(k), frozen(v)) for k, v in value.items()])
+        case set() | frozenset():
+            return type(value), frozenset([frozen(v) for v in value])
+        case _ if isinstance(value, PLAIN):
+            return type(value), value
+        case _:
+            return Identity(value)
+
+
+def same(old: Any, new: Any) -> bool:
+    """Whether an assignment leaves the key as it was."""
+    return old is new or (
+        not is_mutable(old) and not is_mutable(new) and frozen(old) == frozen(new)
+    )
+
+
+def key_of(modules: Sequence[Module], own: frozenset[str]) -> tuple[Key, bool]:
+    """The key of modules in order, and whether it holds what can change without an assignment.
+
+    `own` are the attributes that belong to Module itself; every other one is part of the key.
+    """
+    numbers = {id(module): i for i, module in enumerate(modules)}
+    parts, mutable = [], False
+    for module in modules:
+        plain = {k: v for k, v in module.__dict__.items() if k not in own}
+        mutable = mutable or any(map(is_mutable, plain.values()))
+        cells = (*module._parameters.items(), *module._buffers.items(), *module._rngs.items())
+        parts.append(
+            (
+                type(module),
+                tuple([(k, frozen(v)) for k, v in plain.items()]),
+                tuple([(k, numbers.get(id(v))) for k, v in module._modules.items()]),
+                tuple([(k, id(c)) for k, c in cells]),
+                tuple(map(Identity, module._hooks.values())),
+            )
+        )
+    return Key(tuple(parts)), mutable
