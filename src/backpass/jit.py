@@ -78,6 +78,12 @@ class Jitted:
         """The graph that a call with these arguments runs, after the passes."""
         return self._get(_Arguments(args, options, self.static_argnums)).program.graph
 
+    def operands(self, *args: Any, **options: Any) -> list[tuple[Any, Cell | None]]:
+        """What a call feeds to the inputs of its `graph`: each array, and the Cell that it is read from, if any."""
+        found = _Arguments(args, options, self.static_argnums)
+        cells = [(cell.read(), cell) for cell in self._get(found).cells]
+        return [(array, None) for array in found.arrays] + cells
+
     def _get(self, found: _Arguments) -> Compiled:
         key = found.signature()
         compiled = self._compiled.get(key)

@@ -1,0 +1,241 @@
+"""From what a user passes as data to batches that can be read again for every epoch, from any batch on.
+
+Arrays and frames are checked (finite, one length), cast once to the model's floating dtype and put into a
+`DataLoader`, whose order depends on (seed, epoch) alone. A batch is the model's inputs and the targets: of a tuple
+the last entry is the targets, the others are the inputs.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from backpass.data import BatchStream, DataLoader, check_finite
+from backpass.data.frames import is_frame, is_series
+from backpass.data.wording import count, quote
+from backpass.errors import DataError
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """The model's inputs, each (n, ...), and the targets (n, ...), None where there are none; n samples."""
+
+    inputs: tuple[np.ndarray, ...]
+    targets: Any
+    samples: int
+
+
+class Source(Protocol):
+    """What gives the batches of an epoch: a DataLoader or a BatchStream."""
+
+    def batches(self, epoch: int, start: int = 0) -> Iterator[Any]:
+        """The batches of an epoch from number `start` on."""
+        ...
+
+
+class Batches:
+    """Batches of one data set.
+
+    Args:
+        source: a DataLoader or BatchStream.
+        name: what errors call the data.
+        dtype: the floating dtype of the model.
+        labelled: whether the last entry of a batch is the targets.
+    """
+
+    def __init__(
+        self, source: Source, name: str, dtype: np.dtype[Any], labelled: bool = True
+    ) -> None:
+        self.source, self.name, self.dtype, self.labelled = source, name, dtype, labelled
+
+    @property
+    def count(self) -> int | None:
+        """The number of batches in an epoch; None where it is not known before."""
+        return len(self.source) if isinstance(self.source, DataLoader) else None
+
+    def identity(self) -> dict[str, Any]:
+        """What must be equal for a resumed run to see the same batches."""
+        loader = self.source
+        if not isinstance(loader, DataLoader):
+            return {"kind": "stream"}
+        return {
+            "kind": "loader",
+            "samples": loader.n_samples,
+            "batch_size": loader.batch_size,
+            "shuffle": loader.shuffle,
+            "seed": loader.seed,
+            "drop_last": loader.drop_last,
+        }
+
+    def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch from number `start` on."""
+        for number, found in enumerate(self.source.batches(epoch, start), start + 1):
+            yield self._batch(found, number)
+
+    def marked(self, epoch: int, start: int, group: int) -> Iterator[tuple[Batch, bool]]:
+        """Batches, and whether each completes a group of `group` or is the last of the epoch."""
+        number = start
+        waiting: Batch | None = None
+        for batch in self.batches(epoch, start):
+            if waiting is not None:
+                number += 1
+                yield waiting, number % group == 0
+            waiting = batch
+        if waiting is not None:
+            yield waiting, True
+
+    def _batch(self, found: Any, number: int) -> Batch:
+        if isinstance(found, np.ndarray):
+            found = (found,)
+        if isinstance(found, Mapping) or not isinstance(found, Sequence):
+            raise DataError(
+                f"batch {number} of {self.name} is a {type(found).__name__}; a batch is a tuple of arrays, "
+                "(x, y) or (x1, x2, ..., y)."
+            )
+        if len(found) < 1 + self.labelled:
+            raise DataError(
+                f"batch {number} of {self.name} has {count(len(found), 'part')}; it needs inputs and targets, (x, y)."
+            )
+        arrays = [to_dtype(as_array(a, f"batch {number}"), self.dtype) for a in found]
+        lengths = {len(a) if a.ndim else -1 for a in arrays}
+        if len(lengths) > 1 or min(lengths) < 1:
+            shapes = " and ".join(str(a.shape) for a in arrays)
+            raise DataError(
+                f"batch {number} of {self.name} has parts of shapes {shapes}; each needs the same number of "
+                "samples, at least one."
+            )
+        targets = arrays.pop() if self.labelled else None
+        return Batch(tuple(arrays), targets, lengths.pop())
+
+
+def batches_of(
+    data: Any,
+    name: str,
+    dtype: np.dtype[Any],
+    batch_size: int,
+    shuffle: bool = False,
+    seed: int = 0,
+    drop_last: bool = False,
+) -> Batches:
+    """Labelled batches of what `Trainer.fit` takes as data.
+
+    Raises:
+        DataError: no samples, lengths that differ, NaN or infinity, a dtype that is no number.
+    """
+    if isinstance(data, DataLoader):
+        _check_loader(data)
+        return Batches(data, name, dtype)
+    if isinstance(data, BatchStream):
+        return Batches(data, name, dtype)
+    if isinstance(data, Mapping):
+        raise DataError(
+            f"{name}: a mapping with {', '.join(map(quote, data))} was given; pass a tuple, (x, y)."
+        )
+    if _is_pair(data):
+        arrays = _checked(data, [*_input_names(len(data) - 1), "y"], dtype)
+        options = {"batch_size": batch_size, "shuffle": shuffle, "seed": seed}
+        return Batches(DataLoader(*arrays, **options, drop_last=drop_last), name, dtype)
+    if isinstance(data, np.ndarray) or is_frame(data):
+        raise DataError(f"{name} has inputs but no targets: pass (x, y).")
+    return Batches(BatchStream(data), name, dtype)
+
+
+def inputs_of(data: Any, dtype: np.dtype[Any], batch_size: int) -> Batches:
+    """Batches of inputs alone, in their order, for `Trainer.predict`.
+
+    Raises:
+        DataError: as `batches_of`.
+    """
+    if isinstance(data, (DataLoader, BatchStream)):
+        return Batches(data, "the data", dtype, labelled=False)
+    parts = data if isinstance(data, tuple) else (data,)
+    arrays = _checked(parts, _input_names(len(parts)), dtype)
+    return Batches(
+        DataLoader(*arrays, batch_size=batch_size, shuffle=False), "the data", dtype, labelled=False
+    )
+
+
+def as_array(values: Any, name: str) -> np.ndarray:
+    """A plain array of numbers from an array, a list, a frame or a series.
+
+    Raises:
+        DataError: it holds texts, objects, complex numbers, or is no array.
+    """
+    if is_frame(values) or is_series(values):
+        values = values.collect() if hasattr(values, "collect") else values
+        values = values.to_numpy()
+    try:
+        array = np.asanyarray(values)
+    except ValueError as error:
+        raise DataError(f"{name} cannot be made an array: {error}.") from error
+    if array.dtype.kind not in "biuf":
+        raise DataError(
+            f"{name} has dtype {array.dtype}, which is no plain number. Texts and categories become numbers with "
+            "backpass.data.Preprocessor; lists of arrays of one shape with np.stack."
+        )
+    return array
+
+
+def to_dtype(array: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
+    """Floats in the model's dtype, bools as int64, other integers as they are."""
+    kind = array.dtype.kind
+    if kind == "f" and array.dtype != dtype:
+        return array.astype(dtype)
+    if kind == "b":
+        return array.astype(np.int64)
+    return array
+
+
+def _is_pair(data: Any) -> bool:
+    """A tuple or list of at least two arrays or frames, as opposed to a list of batches."""
+    if not isinstance(data, (tuple, list)) or len(data) < 2:
+        return False
+    return isinstance(data, tuple) or not any(isinstance(entry, (tuple, list)) for entry in data)
+
+
+def _input_names(number: int) -> list[str]:
+    return ["x"] if number == 1 else [f"x{i + 1}" for i in range(number)]
+
+
+def _checked(parts: Sequence[Any], names: Sequence[str], dtype: np.dtype[Any]) -> list[np.ndarray]:
+    """The parts as arrays of one length, finite, in the model's dtype; memory maps stay as they are."""
+    for part, name in zip(parts, names, strict=True):
+        if hasattr(part, "__next__"):
+            DataLoader(part)  # raises: a one-shot iterator
+        if isinstance(part, np.ma.MaskedArray):
+            raise DataError(f"{name} is a masked array. Fill it: {name}.filled(value).")
+    arrays = [as_array(part, name) for part, name in zip(parts, names, strict=True)]
+    for array, name in zip(arrays, names, strict=True):
+        if array.ndim == 0:
+            raise DataError(f"{name} is a single number; give an array of samples, (N, ...).")
+    if len({len(a) for a in arrays}) > 1:
+        said = " and ".join(
+            f"{n} has {count(len(a), 'row')}" for n, a in zip(names, arrays, strict=True)
+        )
+        raise DataError(f"{said}; they need the same number of rows.")
+    if len(arrays[0]) == 0:
+        raise DataError(f"{', '.join(names)}: there are no rows.")
+    for part, array, name in zip(parts, arrays, names, strict=True):
+        check_finite(array, name, _columns(part, array))
+    return [a if isinstance(a, np.memmap) else to_dtype(a, dtype) for a in arrays]
+
+
+def _columns(part: Any, array: np.ndarray) -> list[str] | None:
+    """The column names of a frame."""
+    return [str(c) for c in part.columns] if is_frame(part) and array.ndim == 2 else None
+
+
+def _check_loader(loader: DataLoader) -> None:
+    """NaN or infinity in the arrays behind a loader."""
+    arrays = loader.arrays
+    if arrays is None or isinstance(arrays, Mapping):
+        return
+    for array, name in zip(arrays, itertools.chain(_input_names(len(arrays) - 1), ["y"])):
+        check_finite(array, name)
+
+
+__all__ = ["Batch", "Batches", "as_array", "batches_of", "inputs_of", "to_dtype"]

@@ -1,0 +1,267 @@
+"""The loop of `Trainer.fit`: epochs, batches, validation, and the record of each epoch.
+
+`RunState` is all that the loop itself remembers; with the Cells, the callbacks' state and the metrics' sums it is
+what a checkpoint holds. It changes between whole steps only. A checkpoint may be written wherever a callback runs
+after a step or an epoch; a resumed run enters the same epoch at the batch where it was.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from backpass.errors import CheckpointError
+from backpass.train.batches import Batch, Batches
+from backpass.train.callback import StepResult
+from backpass.train.evaluation import compute_metrics, update_metrics
+from backpass.train.files import remove_partial_files
+from backpass.train.history import (
+    EpochRecord,
+    append_record,
+    as_json_number,
+    logs_of,
+    rewrite_history,
+)
+from backpass.train.interrupt import Interruption, TrainingInterrupted, interruptible
+from backpass.train.learning_rate import learning_rate
+from backpass.train.model_checkpoint import ModelCheckpoint, save_on_interrupt
+from backpass.train.modules import set_mode
+from backpass.train.nonfinite import non_finite_error
+from backpass.train.run_state_file import load_run
+from backpass.train.step import Outcome
+
+if TYPE_CHECKING:
+    from backpass.train.trainer import Trainer
+
+
+@dataclass(slots=True)
+class RunState:
+    """How far a trainer has come.
+
+    Attributes:
+        epochs_done, batches_done: whole epochs, and batches of the running one.
+        step: optimizer steps of all epochs.
+        first_epoch: epochs that were done when the running `fit` began.
+        in_epoch: whether an epoch is running.
+        should_stop: a callback asked to end.
+        loss_total, weight_total: sums over the epoch's batches; their quotient is its loss.
+        norm_total, steps_in_epoch: sum of the gradient norms over the epoch's steps, and their number.
+        messages: notes for the epoch's record.
+        averaged: weights that were validated instead of the model's own (EMA); never in a checkpoint.
+    """
+
+    epochs_done: int = 0
+    batches_done: int = 0
+    step: int = 0
+    first_epoch: int = 0
+    in_epoch: bool = False
+    should_stop: bool = False
+    loss_total: float = 0.0
+    weight_total: float = 0.0
+    norm_total: float = 0.0
+    steps_in_epoch: int = 0
+    messages: list[str] = field(default_factory=list)
+    averaged: Mapping[str, np.ndarray] | None = None
+
+    def start_epoch(self) -> None:
+        """Nothing is summed yet."""
+        self.batches_done = self.steps_in_epoch = 0
+        self.loss_total = self.weight_total = self.norm_total = 0.0
+        self.messages = []
+
+    def add(self, outcome: Outcome) -> None:
+        """Count one batch."""
+        self.batches_done += 1
+        if outcome.weight > 0:
+            self.loss_total += outcome.loss * outcome.weight
+            self.weight_total += outcome.weight
+        if outcome.step is not None:
+            self.step += 1
+            self.steps_in_epoch += 1
+            self.norm_total += outcome.step.gradient_norm
+
+
+class FitLoop:
+    """One call of `fit`.
+
+    Args:
+        trainer: whose model is trained.
+        train, validation: the data; no validation if None.
+        epochs: how many more.
+
+    Attributes:
+        last_epoch: the number of the epoch after which this `fit` ends.
+        record: the record of the epoch that has just ended; callbacks may add to it in `on_epoch_end`.
+    """
+
+    def __init__(
+        self, trainer: Trainer, train: Batches, validation: Batches | None, epochs: int
+    ) -> None:
+        self.trainer, self.train, self.validation = trainer, train, validation
+        self.epochs = epochs
+        self.last_epoch = trainer.state.epochs_done + epochs
+        self.interruption = Interruption()
+        self.record: EpochRecord = {}
+
+    def run(self, resume: Path | None) -> None:
+        """All epochs, between the callbacks' start and end."""
+        trainer, state = self.trainer, self.trainer.state
+        state.first_epoch, state.in_epoch, state.should_stop = state.epochs_done, False, False
+        state.averaged = None
+        state.start_epoch()
+        trainer.training_step.reset()
+        if trainer.directory is not None:
+            remove_partial_files(trainer.directory)
+        with interruptible() as self.interruption:
+            try:
+                trainer.callbacks.call("on_fit_start", trainer)
+                if resume is not None:
+                    self._resume(resume)
+                self._prepare_folders()
+                while state.epochs_done < self.last_epoch and not state.should_stop:
+                    self._epoch()
+                trainer.callbacks.call("on_fit_end", trainer)
+                if self.interruption.requested:
+                    raise TrainingInterrupted("interrupted when training was already complete")
+            finally:
+                state.in_epoch = False
+                trainer.callbacks.close(trainer)
+
+    def _prepare_folders(self) -> None:
+        trainer = self.trainer
+        for callback in trainer.callbacks.items:
+            if isinstance(callback, ModelCheckpoint):
+                callback.check_folder(trainer)
+        if trainer.directory is not None:
+            rewrite_history(trainer.directory / "history.jsonl", trainer.history)
+
+    def _resume(self, path: Path) -> None:
+        data = load_run(self.trainer, path)
+        own = self.identity()
+        for part, known in data.items():
+            if own.get(part) != known:
+                raise CheckpointError(
+                    f"{path} was written while training with {part}: {known}, but now it is {own.get(part)}. A "
+                    "resumed run must see the same batches; give the same data and settings, or take only the "
+                    "weights, with trainer.load, and fit without resume."
+                )
+        self.last_epoch = self.trainer.state.first_epoch + self.epochs
+
+    def identity(self) -> dict[str, Any]:
+        """What a checkpoint says of the data, and compares when it is resumed."""
+        return {
+            "data": self.train.identity(),
+            "accumulate": self.trainer.accumulate,
+            "validation data": self.validation.identity() if self.validation else None,
+        }
+
+    def _epoch(self) -> None:
+        trainer, state = self.trainer, self.trainer.state
+        state.in_epoch = True
+        if state.batches_done == 0:
+            state.start_epoch()
+            for metric in trainer.metrics:
+                metric.reset()
+            trainer.callbacks.call("on_epoch_start", trainer)
+        trainer.training_step.reset()
+        set_mode(trainer.model, True)
+        set_mode(trainer.loss, True)
+        for batch, last in self.train.marked(trainer.epoch, state.batches_done, trainer.accumulate):
+            self._batch(batch, last)
+        self._end_of_epoch()
+
+    def _batch(self, batch: Batch, last: bool) -> None:
+        trainer, state = self.trainer, self.trainer.state
+        outcome = trainer.training_step(batch, last=last)
+        if not outcome.finite:
+            raise non_finite_error(trainer, batch, outcome, last)
+        state.add(outcome)
+        update_metrics(trainer.metrics, outcome.predictions, batch.targets)
+        if outcome.step is not None:
+            self._after_step(outcome.step)
+
+    def _after_step(self, result: StepResult) -> None:
+        self.trainer.callbacks.after_batch(self.trainer, result)
+        self._stop_if_interrupted()
+
+    def _stop_if_interrupted(self) -> None:
+        if not self.interruption.requested:
+            return
+        saved = save_on_interrupt(self.trainer)
+        where = f"saved to {saved}" if saved else "no checkpoint: the trainer has no directory"
+        raise TrainingInterrupted(
+            f"interrupted in epoch {self.trainer.epoch}, after step {self.trainer.step}; {where}",
+            saved,
+        )
+
+    def _end_of_epoch(self) -> None:
+        trainer, state = self.trainer, self.trainer.state
+        training = {"loss": _quotient(state.loss_total, state.weight_total)}
+        training.update(compute_metrics(trainer.metrics))
+        validation = self._validate()
+        record: EpochRecord = {
+            "epoch": trainer.epoch,
+            "step": state.step,
+            "lr": learning_rate(trainer.optimizer),
+            "train": {name: as_json_number(value) for name, value in training.items()},
+        }
+        if validation is not None:
+            record["validation"] = {n: as_json_number(v) for n, v in validation.items()}
+        record["gradient_norm"] = as_json_number(_quotient(state.norm_total, state.steps_in_epoch))
+        self.record = record
+        trainer.callbacks.call("on_epoch_end", trainer, logs_of(record))
+        record["messages"] = list(state.messages)
+        self._keep(record)
+
+    def _keep(self, record: EpochRecord) -> None:
+        """The epoch counts as done: first on the disk, then in memory, then for the callbacks."""
+        trainer, state = self.trainer, self.trainer.state
+        if trainer.directory is not None:
+            append_record(trainer.directory / "history.jsonl", record)
+        trainer.history.records.append(record)
+        state.epochs_done += 1
+        state.in_epoch = False
+        state.start_epoch()
+        trainer.callbacks.call("on_epoch_recorded", trainer, record)
+        self._stop_if_interrupted()
+
+    def _validate(self) -> dict[str, float] | None:
+        if self.validation is None:
+            return None
+        try:
+            return self._validated(self.validation)
+        except _StopValidation:
+            self._stop_if_interrupted()
+            raise
+
+    def _validated(self, batches: Batches) -> dict[str, float]:
+        trainer = self.trainer
+        trainer.callbacks.call("on_validation_start", trainer)
+        try:
+            set_mode(trainer.model, False)
+            set_mode(trainer.loss, False)
+            return trainer.evaluator.evaluate(
+                batches, trainer.validation_metrics, trainer.epoch, self._look_for_interruption
+            )
+        finally:
+            trainer.callbacks.call("on_validation_end", trainer)
+
+    def _look_for_interruption(self) -> None:
+        if self.interruption.requested:
+            raise _StopValidation
+
+
+class _StopValidation(Exception):
+    """Ctrl-C between two validation batches: averaged weights must go back before a checkpoint is written."""
+
+
+def _quotient(total: float, count: float) -> float:
+    return total / count if count else math.nan
+
+
+__all__ = ["FitLoop", "RunState"]
