@@ -37,8 +37,9 @@ def check_supported(dtype: DType, what: str) -> None:
 
 def promotable(x: object) -> Promotable:
     """What x brings to a promotion: its dtype, or its Python type if it is a bare scalar."""
-    if type(x) in (float, int, bool):
-        return type(x)  # type: ignore[return-value]
+    kind = type(x)
+    if kind is float or kind is int or kind is bool:
+        return kind
     weak = getattr(x, "weak", None)
     if weak is not None:
         return weak
@@ -52,7 +53,7 @@ def ufunc_dtypes(ufunc: np.ufunc, inputs: tuple[Promotable, ...]) -> tuple[DType
     given = tuple([np.dtype(bool) if d is bool else d for d in inputs])
     if all([d in (int, float) for d in given]):
         given = tuple([np.dtype(d) for d in given])
-    return ufunc.resolve_dtypes((*given, *[None] * ufunc.nout))  # type: ignore[arg-type]
+    return ufunc.resolve_dtypes((*given, *[None] * ufunc.nout))
 
 
 def common(*xs: object) -> DType:

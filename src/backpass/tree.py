@@ -49,7 +49,7 @@ def _parts(x: Any) -> tuple[list[Any], Any] | None:
         return list(x.values()), tuple(x)
     if x is None:
         return [], None
-    if isinstance(x, tuple) and hasattr(x, "_fields"):
+    if issubclass(kind, tuple) and hasattr(kind, "_fields"):
         return list(x), None
     if hasattr(kind, "__tree_flatten__"):
         children, key = x.__tree_flatten__()
@@ -65,7 +65,7 @@ def _make(kind: type, key: Any, children: Sequence[Any]) -> Any:
     if kind is type(None):
         return None
     if hasattr(kind, "__tree_unflatten__"):
-        return kind.__tree_unflatten__(key, children)  # type: ignore[attr-defined]
+        return kind.__tree_unflatten__(key, children)
     return kind(*children)
 
 

@@ -17,7 +17,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, final
 
 import numpy as np
 import numpy.typing as npt
@@ -105,6 +105,7 @@ class SourceLine(NamedTuple):
         return f"{self.file}:{self.line} in {self.function}"
 
 
+@final
 @dataclass(frozen=True, slots=True, eq=False)
 class Value:
     """One output of a Node, or a leaf (`node is None`): an input of a graph or a constant.
@@ -354,7 +355,7 @@ def live_scopes(operands: Sequence[object]) -> frozenset[Scope]:
 def array_of(x: Operand) -> Array:
     """The array of an operand that is not being traced."""
     if type(x) is not Value:
-        return x  # type: ignore[return-value]
+        return x
     if x.array is None:
         raise LeakedTracerError(
             f"a traced value {x.type}{_made_at(x)} is used after the transform that traced it has "

@@ -54,8 +54,8 @@ def array(x: Any, dtype: Any = None) -> Any:
     plain = unwrap(read_cells(x))
     if not _holds_value(plain):
         return _holding(np.array(plain, dtype=dtype))
-    value = _stacked(plain)
-    return Tracer(value if dtype is None else astype(value, dtype), scalar=False)
+    value = _stacked(plain) if dtype is None else astype(_stacked(plain), dtype)
+    return Tracer(value, scalar=False) if type(value) is Value else value
 
 
 def asarray(x: Any, dtype: Any = None) -> Any:

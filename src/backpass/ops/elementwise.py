@@ -22,6 +22,7 @@ from backpass.ops.operand import (
     cast_to,
     common_shape,
     dtype_of,
+    is_given,
     operand,
     shape_of,
 )
@@ -284,12 +285,12 @@ def clip(
 
     The derivative is 1 inside and at the ends, else 0.
     """
-    low = min if a_min is None or a_min is np._NoValue else a_min  # type: ignore[attr-defined]
-    high = max if a_max is None or a_max is np._NoValue else a_max  # type: ignore[attr-defined]
+    low = a_min if is_given(a_min) else min
+    high = a_max if is_given(a_max) else max
     x = a
-    if low is not None and low is not np._NoValue:  # type: ignore[attr-defined]
+    if is_given(low):
         x = where(_or_nan(ufunc(np.less, x, low), low), low, x)
-    if high is not None and high is not np._NoValue:  # type: ignore[attr-defined]
+    if is_given(high):
         x = where(_or_nan(ufunc(np.greater, x, high), high), high, x)
     return el.identity(operand(x)) if x is a else operand(x)
 

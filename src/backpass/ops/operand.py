@@ -21,6 +21,12 @@ from backpass.prims.rules import broadcast
 from backpass.prims.shape import reshape
 
 Axis = int | Sequence[int] | None
+MISSING = np._NoValue  # NumPy's default of an argument whose absence is not None
+
+
+def is_given(x: object) -> bool:
+    """Whether the caller passed the argument."""
+    return x is not MISSING and x is not None
 
 
 def operand(x: Any) -> Operand:
@@ -136,7 +142,7 @@ def extent(shape: tuple[int, ...], axes: Sequence[int]) -> int:
 
 def refuse_option(function: str, option: str, value: object, default: object = None) -> None:
     """Raise for an option of NumPy's that has no rule here, unless it has its default."""
-    if value is not default and value is not np._NoValue and value != default:  # type: ignore[attr-defined]
+    if value is not default and value is not MISSING and value != default:
         raise UnsupportedError(
             f"{function}: the option {option}={value!r} is not supported on traced arrays"
         )

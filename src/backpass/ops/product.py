@@ -39,14 +39,15 @@ def matmul(x1: Any, x2: Any) -> Operand:
         raise ShapeError(
             f"matmul: operands need at least one axis, got {x_shape} @ {y_shape}; use * for scalars"
         )
-    inner = y_shape[-2] if len(y_shape) > 1 else y_shape[0]
+    y_axis = max(len(y_shape) - 2, 0)
+    inner = y_shape[y_axis]
     if x_shape[-1] != inner:
         raise ShapeError(_mismatch(x_shape, y_shape, inner))
     x_lead, y_lead = x_shape[:-2], y_shape[:-2]
     lead = broadcast_shape("matmul", x_lead, y_lead)
     n = len(lead)
     x_sum = (len(x_shape) - 1,)
-    y_sum = (max(len(y_shape) - 2, 0),)
+    y_sum = (y_axis,)
     if not y_lead:  # one large product: x keeps its leading axes as rows
         return contract(x, y, x_batch=(), y_batch=(), x_sum=x_sum, y_sum=y_sum)
     x = broadcast_to(x, lead + x_shape[-2:]) if len(x_shape) > 1 else x
@@ -106,7 +107,7 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Operand:
         x_axes: Sequence[int] = range(len(shape_of(x)) - n, len(shape_of(x)))
         y_axes: Sequence[int] = range(n)
     else:
-        x_axes, y_axes = ([v] if isinstance(v, (int, np.integer)) else list(v) for v in axes)
+        x_axes, y_axes = ([int(v)] if isinstance(v, (int, np.integer)) else list(v) for v in axes)
     x_sum = tuple([axis_of(x, i) for i in x_axes])
     y_sum = tuple([axis_of(y, j) for j in y_axes])
     if [shape_of(x)[i] for i in x_sum] != [shape_of(y)[j] for j in y_sum]:

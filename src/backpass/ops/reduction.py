@@ -16,6 +16,7 @@ from backpass.ir import Operand, Primitive
 from backpass.ops.elementwise import nan_to_num
 from backpass.ops.elementwise import where as choose
 from backpass.ops.operand import (
+    MISSING,
     Axis,
     axes_of,
     axis_of,
@@ -23,6 +24,7 @@ from backpass.ops.operand import (
     cast_to,
     dtype_of,
     extent,
+    is_given,
     operand,
     restore,
     shape_of,
@@ -33,15 +35,10 @@ from backpass.prims.rules import broadcast, full_like, reduce_sum, zeros_like
 from backpass.prims.shape import reshape
 
 Function = Callable[..., Any]
-MISSING = np._NoValue  # type: ignore[attr-defined]
-
-
-def _given(x: Any) -> bool:
-    return x is not MISSING and x is not None
 
 
 def _masked(x: Operand, mask: Any, fill: float) -> Operand:
-    if not _given(mask) or mask is True:
+    if not is_given(mask) or mask is True:
         return x
     kept = cast_to(operand(mask), np.dtype(np.bool_))
     return choose(kept, x, full_like(x, fill))
@@ -49,7 +46,7 @@ def _masked(x: Operand, mask: Any, fill: float) -> Operand:
 
 def _accumulator(dtype: Any, given: Any) -> np.dtype[Any]:
     """NumPy sums and multiplies small integers and booleans in the machine integer."""
-    if _given(given):
+    if is_given(given):
         return np.dtype(given)
     own = np.dtype(dtype)
     if own.kind == "b" or (own.kind == "i" and own.itemsize < 8):
@@ -71,9 +68,9 @@ def sum_(
     x = _masked(cast_to(x, _accumulator(dtype_of(x), dtype)), where, 0.0)
     axes = axes_of(x, axis)
     y = reduce_sum(x, axes=axes) if axes else el.identity(x)
-    if _given(initial):
+    if is_given(initial):
         y = el.add(y, broadcast_to(cast_to(operand(initial), dtype_of(y)), shape_of(y)))
-    return restore(y, axes, bool(_given(keepdims) and keepdims))
+    return restore(y, axes, bool(is_given(keepdims) and keepdims))
 
 
 def prod(
@@ -90,9 +87,9 @@ def prod(
     x = _masked(cast_to(x, _accumulator(dtype_of(x), dtype)), where, 1.0)
     axes = axes_of(x, axis)
     y = red.prod(x, axes=axes) if axes else el.identity(x)
-    if _given(initial):
+    if is_given(initial):
         y = el.mul(y, broadcast_to(cast_to(operand(initial), dtype_of(y)), shape_of(y)))
-    return restore(y, axes, bool(_given(keepdims) and keepdims))
+    return restore(y, axes, bool(is_given(keepdims) and keepdims))
 
 
 def _extremum(primitive: Primitive, pair: Primitive, fill: float) -> Function:
@@ -105,22 +102,22 @@ def _extremum(primitive: Primitive, pair: Primitive, fill: float) -> Function:
         where: Any = MISSING,
     ) -> Operand:
         x = operand(a)
-        if _given(where) and where is not True and not _given(initial):
+        if is_given(where) and where is not True and not is_given(initial):
             raise ValueError("max and min with where= need initial=, as in NumPy")
         x = _masked(x, where, fill if is_float(dtype_of(x)) else _least(dtype_of(x), fill))
         axes = axes_of(x, axis)
-        if extent(shape_of(x), axes) == 0 and not _given(initial):
+        if extent(shape_of(x), axes) == 0 and not is_given(initial):
             raise ValueError(
                 f"{primitive.name}: zero-size array of shape {shape_of(x)} has no extremum"
             )
         if axes and extent(shape_of(x), axes) == 0:
             kept = tuple([n for i, n in enumerate(shape_of(x)) if i not in axes])
             y: Operand = np.full(kept, initial, dtype_of(x))
-            return restore(y, axes, bool(_given(keepdims) and keepdims))
+            return restore(y, axes, bool(is_given(keepdims) and keepdims))
         y = primitive(x, axes=axes) if axes else el.identity(x)
-        if _given(initial):
+        if is_given(initial):
             y = pair(y, broadcast_to(cast_to(operand(initial), dtype_of(y)), shape_of(y)))
-        return restore(y, axes, bool(_given(keepdims) and keepdims))
+        return restore(y, axes, bool(is_given(keepdims) and keepdims))
 
     return function
 
@@ -147,7 +144,7 @@ def mean(
 ) -> Operand:
     """Arithmetic mean over `axis`; integers give float64."""
     x = operand(a)
-    x = cast_to(x, np.dtype(dtype) if _given(dtype) else at_least_float(dtype_of(x)))
+    x = cast_to(x, np.dtype(dtype) if is_given(dtype) else at_least_float(dtype_of(x)))
     total = sum_(x, axis, keepdims=keepdims, where=where)
     return el.div(total, _count(x, axis, keepdims, where, 0, total))
 
@@ -155,7 +152,7 @@ def mean(
 def _count(
     x: Operand, axis: Axis, keepdims: Any, where: Any, ddof: float, like: Operand
 ) -> Operand:
-    if not _given(where) or where is True:
+    if not is_given(where) or where is True:
         return full_like(like, float(max(extent(shape_of(x), axes_of(x, axis)) - ddof, 0)))
     ones = full_like(x, 1.0)
     return el.plus(sum_(ones, axis, keepdims=keepdims, where=where), -float(ddof))
@@ -175,11 +172,11 @@ def var(
 ) -> Operand:
     """Variance over `axis` in two passes: sum of |x - mean|^2 over n - ddof."""
     x = operand(a)
-    x = cast_to(x, np.dtype(dtype) if _given(dtype) else at_least_float(dtype_of(x)))
-    centre = operand(mean) if _given(mean) else _mean(x, axis, keepdims=True, where=where)
+    x = cast_to(x, np.dtype(dtype) if is_given(dtype) else at_least_float(dtype_of(x)))
+    centre = operand(mean) if is_given(mean) else _mean(x, axis, keepdims=True, where=where)
     off = el.sub(x, broadcast_to(cast_to(centre, dtype_of(x)), shape_of(x)))
     total = sum_(el.square(off), axis, keepdims=keepdims, where=where)
-    degrees = correction if _given(correction) else ddof
+    degrees = correction if is_given(correction) else ddof
     return el.div(total, _count(x, axis, keepdims, where, degrees, total))
 
 
@@ -215,10 +212,10 @@ def _boolean(primitive: Primitive) -> Function:
         a: Any, axis: Axis = None, out: None = None, keepdims: Any = False, *, where: Any = MISSING
     ) -> Operand:
         x = cast_to(operand(a), np.dtype(np.bool_))
-        if _given(where) and where is not True:
+        if is_given(where) and where is not True:
             x = choose(where, x, np.full(shape_of(x), empty))
         axes = axes_of(x, axis)
-        return restore(primitive(x, axes=axes), axes, bool(_given(keepdims) and keepdims))
+        return restore(primitive(x, axes=axes), axes, bool(is_given(keepdims) and keepdims))
 
     return function
 
@@ -235,9 +232,9 @@ def _position(primitive: Primitive) -> Function:
         shape = shape_of(x)
         if axis is None:
             y = primitive(reshape(x, shape=(extent(shape, range(len(shape))),)), axis=0)
-            return restore(y, tuple(range(len(shape))), bool(_given(keepdims) and keepdims))
+            return restore(y, tuple(range(len(shape))), bool(is_given(keepdims) and keepdims))
         own = axis_of(x, axis)
-        return restore(primitive(x, axis=own), (own,), bool(_given(keepdims) and keepdims))
+        return restore(primitive(x, axis=own), (own,), bool(is_given(keepdims) and keepdims))
 
     return function
 
@@ -284,7 +281,7 @@ def _nan_extremum(function: Function, fill: float) -> Function:
         if not is_float(dtype_of(x)):
             return function(x, axis, *args, **options)
         y = function(nan_to_num(x, nan=fill, posinf=np.inf, neginf=-np.inf), axis, *args, **options)
-        if _given(options.get("initial")) or _given(options.get("where")):
+        if is_given(options.get("initial")) or is_given(options.get("where")):
             return y
         nothing = reshape(all_(el.isnan(x), axis), shape=shape_of(y))
         return el.select(nothing, full_like(y, np.nan), y)
@@ -296,7 +293,7 @@ def _nan_where(function: Function) -> Function:
     """nanmean and its kind: NaN left out of the sums and of the count."""
 
     def nan_function(a: Any, *args: Any, **options: Any) -> Operand:
-        if _given(options.get("where", MISSING)):
+        if is_given(options.get("where", MISSING)):
             raise UnsupportedError(
                 f"nan{function.__name__}: where= is not supported on traced arrays"
             )

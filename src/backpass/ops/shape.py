@@ -54,8 +54,7 @@ def reshape(
 ) -> Operand:
     """Another shape for the same elements; one extent may be -1. `order` is "C" or "F"."""
     x = operand(a)
-    wanted = newshape if shape is None else shape
-    wanted = (wanted,) if isinstance(wanted, (int, np.integer)) else tuple(map(int, wanted))
+    wanted = _extents(newshape if shape is None else shape)
     if order not in ("C", "F", "A"):
         raise ValueError(f"reshape: order must be 'C', 'F' or 'A', not {order!r}")
     if order == "A" and len(shape_of(x)) > 1:
@@ -66,6 +65,11 @@ def reshape(
     if order == "F":
         return transpose(sh.reshape(transpose(x), shape=_filled(x, wanted)[::-1]))
     return sh.reshape(x, shape=_filled(x, wanted))
+
+
+def _extents(shape: Any) -> tuple[int, ...]:
+    """A shape that may be given as one number."""
+    return (int(shape),) if isinstance(shape, (int, np.integer)) else tuple(map(int, shape))
 
 
 def _filled(x: Operand, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -107,10 +111,10 @@ def matrix_transpose(a: Any, /) -> Operand:
     return swapaxes(a, -1, -2)
 
 
-def moveaxis(a: Any, source: Axis, destination: Axis) -> Operand:
+def moveaxis(a: Any, source: int | Sequence[int], destination: int | Sequence[int]) -> Operand:
     """Axes moved to new places, the others in their order."""
     x = operand(a)
-    return sh.transpose(x, order=_order_after(x, lambda v: np.moveaxis(v, source, destination)))  # type: ignore[arg-type]
+    return sh.transpose(x, order=_order_after(x, lambda v: np.moveaxis(v, source, destination)))
 
 
 def _order_after(x: Operand, move: Callable[[Any], Any]) -> tuple[int, ...]:
@@ -161,8 +165,7 @@ def _at_least(ndim_function: Function) -> Function:
 
 def broadcast_to(array: Any, shape: Any, subok: bool = False) -> Operand:
     """array stretched to `shape`."""
-    wanted = (shape,) if isinstance(shape, (int, np.integer)) else tuple(map(int, shape))
-    return stretch(operand(array), wanted)
+    return stretch(operand(array), _extents(shape))
 
 
 def broadcast_arrays(*args: Any, subok: bool = False) -> tuple[Operand, ...]:

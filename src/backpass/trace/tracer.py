@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from backpass.errors import AliasError, TracingError, UnsupportedError
-from backpass.ir import Operand, SourceLine, Value, is_live, leaf, type_of
+from backpass.ir import Operand, SourceLine, Value, array_of, is_live, leaf, type_of
 from backpass.ir.graph import ScopeKind, user_line
 from backpass.ops import indexing
 from backpass.ops import shape as shape_ops
@@ -342,8 +342,8 @@ def to_result(x: Any) -> Any:
     value = unwrap(x)
     if is_live(value):
         return Tracer(value)
-    array = operand(value)
-    return array[()] if np.ndim(array) == 0 else array  # type: ignore[index]
+    array = array_of(operand(value))
+    return array[()] if array.ndim == 0 else array
 
 
 def _result(rule: Callable[..., Any], found: Any, *args: Any) -> Any:

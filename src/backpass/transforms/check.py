@@ -57,10 +57,7 @@ def check_grads(
     """
     leaves, structure = flatten(tuple(args))
     start = [np.array(x, dtype=np.float64) for x in leaves]
-    chosen = (modes,) if isinstance(modes, str) else tuple(modes)
-    for mode in chosen:
-        if mode not in ("fwd", "rev"):
-            raise ValueError(f"check_grads: mode must be 'fwd' or 'rev', not {mode!r}")
+    chosen = _checked_modes(modes)
     if order not in (1, 2):
         raise ValueError(f"check_grads: order must be 1 or 2, not {order!r}")
     rng = np.random.default_rng(seed)
@@ -71,10 +68,7 @@ def check_grads(
     weights = [rng.uniform(0.5, 1.5, np.shape(y)) for y in flat_function(*start)]
 
     def scalar(*xs: Any) -> Any:
-        total = 0.0
-        for w, y in zip(weights, flat_function(*xs), strict=True):
-            total = total + np.sum(w * y)
-        return total
+        return _dot(weights, flat_function(*xs))
 
     step = STEP if eps is None else eps
     _check_order(scalar, start, 1, chosen, atol, rtol, step)
@@ -82,13 +76,25 @@ def check_grads(
         directions = [rng.uniform(0.5, 1.5, x.shape) for x in start]
 
         def slope(*xs: Any) -> Any:
-            gradients = grad(scalar, argnums=tuple(range(len(xs))))(*xs)
-            total = 0.0
-            for d, g in zip(directions, gradients, strict=True):
-                total = total + np.sum(d * g)
-            return total
+            return _dot(directions, grad(scalar, argnums=tuple(range(len(xs))))(*xs))
 
         _check_order(slope, start, 2, chosen, atol, rtol, step)
+
+
+def _dot(weights: Sequence[Array], xs: Sequence[Any]) -> Any:
+    """The sum of products over all elements of all arrays."""
+    total = 0.0
+    for w, x in zip(weights, xs, strict=True):
+        total = total + np.sum(w * x)
+    return total
+
+
+def _checked_modes(modes: Sequence[str] | str) -> tuple[str, ...]:
+    chosen = (modes,) if isinstance(modes, str) else tuple(modes)
+    for mode in chosen:
+        if mode not in ("fwd", "rev"):
+            raise ValueError(f"check_grads: mode must be 'fwd' or 'rev', not {mode!r}")
+    return chosen
 
 
 def _check_order(
