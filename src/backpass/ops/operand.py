@@ -122,9 +122,9 @@ def axis_of(x: Operand, axis: int) -> int:
     return normalize_axis_index(axis, len(shape_of(x)))
 
 
-def restore(x: Operand, axes: tuple[int, ...], keepdims: bool) -> Operand:
-    """A reduced operand with extents of 1 put back at `axes` if keepdims."""
-    if not keepdims:
+def restore(x: Operand, axes: tuple[int, ...], keepdims: Any) -> Operand:
+    """A reduced operand with extents of 1 put back at `axes` if keepdims is given and true."""
+    if not is_given(keepdims) or not keepdims:
         return x
     shape = list(shape_of(x))
     for axis in axes:

@@ -35,6 +35,7 @@ from backpass.prims.rules import broadcast, full_like, reduce_sum, zeros_like
 from backpass.prims.shape import reshape
 
 Function = Callable[..., Any]
+Reduction = Callable[..., Operand]
 
 
 def _masked(x: Operand, mask: Any, fill: float) -> Operand:
@@ -54,45 +55,34 @@ def _accumulator(dtype: Any, given: Any) -> np.dtype[Any]:
     return np.dtype(np.uintp) if own.kind == "u" and own.itemsize < 8 else own
 
 
-def sum_(
-    a: Any,
-    axis: Axis = None,
-    dtype: Any = None,
-    out: None = None,
-    keepdims: Any = False,
-    initial: Any = MISSING,
-    where: Any = MISSING,
-) -> Operand:
-    """Sum over `axis`."""
-    x = operand(a)
-    x = _masked(cast_to(x, _accumulator(dtype_of(x), dtype)), where, 0.0)
-    axes = axes_of(x, axis)
-    y = reduce_sum(x, axes=axes) if axes else el.identity(x)
-    if is_given(initial):
-        y = el.add(y, broadcast_to(cast_to(operand(initial), dtype_of(y)), shape_of(y)))
-    return restore(y, axes, bool(is_given(keepdims) and keepdims))
+def _fold(primitive: Primitive, pair: Primitive, neutral: float) -> Reduction:
+    """sum and prod: `pair` adds `initial`, `neutral` stands where the mask is false."""
+
+    def function(
+        a: Any,
+        axis: Axis = None,
+        dtype: Any = None,
+        out: None = None,
+        keepdims: Any = False,
+        initial: Any = MISSING,
+        where: Any = MISSING,
+    ) -> Operand:
+        x = operand(a)
+        x = _masked(cast_to(x, _accumulator(dtype_of(x), dtype)), where, neutral)
+        axes = axes_of(x, axis)
+        y = primitive(x, axes=axes) if axes else el.identity(x)
+        if is_given(initial):
+            y = pair(y, broadcast_to(cast_to(operand(initial), dtype_of(y)), shape_of(y)))
+        return restore(y, axes, keepdims)
+
+    return function
 
 
-def prod(
-    a: Any,
-    axis: Axis = None,
-    dtype: Any = None,
-    out: None = None,
-    keepdims: Any = False,
-    initial: Any = MISSING,
-    where: Any = MISSING,
-) -> Operand:
-    """Product over `axis`; its derivative is exact where factors are zero."""
-    x = operand(a)
-    x = _masked(cast_to(x, _accumulator(dtype_of(x), dtype)), where, 1.0)
-    axes = axes_of(x, axis)
-    y = red.prod(x, axes=axes) if axes else el.identity(x)
-    if is_given(initial):
-        y = el.mul(y, broadcast_to(cast_to(operand(initial), dtype_of(y)), shape_of(y)))
-    return restore(y, axes, bool(is_given(keepdims) and keepdims))
+sum_ = _fold(reduce_sum, el.add, 0.0)
+prod = _fold(red.prod, el.mul, 1.0)  # its derivative is exact where factors are zero
 
 
-def _extremum(primitive: Primitive, pair: Primitive, fill: float) -> Function:
+def _extremum(primitive: Primitive, pair: Primitive, fill: float) -> Reduction:
     def function(
         a: Any,
         axis: Axis = None,
@@ -113,11 +103,11 @@ def _extremum(primitive: Primitive, pair: Primitive, fill: float) -> Function:
         if axes and extent(shape_of(x), axes) == 0:
             kept = tuple([n for i, n in enumerate(shape_of(x)) if i not in axes])
             y: Operand = np.full(kept, initial, dtype_of(x))
-            return restore(y, axes, bool(is_given(keepdims) and keepdims))
+            return restore(y, axes, keepdims)
         y = primitive(x, axes=axes) if axes else el.identity(x)
         if is_given(initial):
             y = pair(y, broadcast_to(cast_to(operand(initial), dtype_of(y)), shape_of(y)))
-        return restore(y, axes, bool(is_given(keepdims) and keepdims))
+        return restore(y, axes, keepdims)
 
     return function
 
@@ -205,7 +195,7 @@ def std(
     return safe_sqrt(var(a, axis, dtype, None, ddof, keepdims, **more))
 
 
-def _boolean(primitive: Primitive) -> Function:
+def _boolean(primitive: Primitive) -> Reduction:
     empty = primitive is red.all_
 
     def function(
@@ -215,7 +205,7 @@ def _boolean(primitive: Primitive) -> Function:
         if is_given(where) and where is not True:
             x = choose(where, x, np.full(shape_of(x), empty))
         axes = axes_of(x, axis)
-        return restore(primitive(x, axes=axes), axes, bool(is_given(keepdims) and keepdims))
+        return restore(primitive(x, axes=axes), axes, keepdims)
 
     return function
 
@@ -224,7 +214,7 @@ any_ = _boolean(red.any_)
 all_ = _boolean(red.all_)
 
 
-def _position(primitive: Primitive) -> Function:
+def _position(primitive: Primitive) -> Reduction:
     def function(
         a: Any, axis: int | None = None, out: None = None, *, keepdims: Any = False
     ) -> Operand:
@@ -232,9 +222,9 @@ def _position(primitive: Primitive) -> Function:
         shape = shape_of(x)
         if axis is None:
             y = primitive(reshape(x, shape=(extent(shape, range(len(shape))),)), axis=0)
-            return restore(y, tuple(range(len(shape))), bool(is_given(keepdims) and keepdims))
+            return restore(y, tuple(range(len(shape))), keepdims)
         own = axis_of(x, axis)
-        return restore(primitive(x, axis=own), (own,), bool(is_given(keepdims) and keepdims))
+        return restore(primitive(x, axis=own), (own,), keepdims)
 
     return function
 
@@ -243,7 +233,7 @@ argmax = _position(red.argmax)
 argmin = _position(red.argmin)
 
 
-def _scan(primitive: Primitive) -> Function:
+def _scan(primitive: Primitive) -> Reduction:
     def function(a: Any, axis: int | None = None, dtype: Any = None, out: None = None) -> Operand:
         x = operand(a)
         x = cast_to(x, _accumulator(dtype_of(x), dtype))

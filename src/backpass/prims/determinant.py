@@ -54,7 +54,7 @@ def _products_without(s: Array) -> Array:
 
     No division by the two smallest, so it is exact where they are zero; three zeros give zeros.
     """
-    n = s.shape[-1]
+    n = int(s.shape[-1])
     if n < 2:
         return np.ones((*s.shape, n), s.dtype)
     head, tail = s[..., :-2], s[..., -2:]
@@ -75,7 +75,7 @@ def _products_without(s: Array) -> Array:
 def _turned_svd(a: Array) -> tuple[Array, Array, Array, Array]:
     u, s, vh = np.linalg.svd(a)
     orientation = (np.linalg.det(u) * np.linalg.det(vh))[..., None, None]
-    return u, _products_without(s), vh, np.round(orientation)
+    return u, _products_without(s), vh, np.rint(orientation)
 
 
 def _cofactor_reference(a: Array) -> Array:

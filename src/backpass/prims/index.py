@@ -43,16 +43,19 @@ def _row_numbers(size: int, index_shape: Ints) -> Operand:
     return broadcast(rows, shape=(size, *index_shape), axes=tuple(range(1, 1 + len(index_shape))))
 
 
-def _lead_all(inputs: tuple[Operand, ...], batched: tuple[bool, ...], size: int) -> list[Operand]:
-    return [lead(x, b, size) for x, b in zip(inputs, batched, strict=True)]
+def _lead_all(
+    inputs: tuple[Operand, ...], batched: tuple[bool, ...], size: int, arrays: int
+) -> list[Operand]:
+    """The inputs batched, with the row numbers as the first of the indices, behind `arrays`."""
+    led = [lead(x, b, size) for x, b in zip(inputs, batched, strict=True)]
+    rows = _row_numbers(size, type_of(led[arrays]).shape[1:])
+    return [*led[:arrays], rows, *led[arrays:]]
 
 
 def _gather_batch(
     inputs: tuple[Operand, ...], batched: tuple[bool, ...], size: int, params: Params
 ) -> tuple[tuple[Operand, ...], tuple[bool, ...]]:
-    x, *indices = _lead_all(inputs, batched, size)
-    rows = _row_numbers(size, type_of(indices[0]).shape[1:])
-    return (gather(x, rows, *indices),), (True,)
+    return (gather(*_lead_all(inputs, batched, size, 1)),), (True,)
 
 
 def _gather_reference(x: Array, *indices: Array) -> Array:
@@ -94,9 +97,8 @@ def _pull_scatter_add(
 def _scatter_add_batch(
     inputs: tuple[Operand, ...], batched: tuple[bool, ...], size: int, params: Params
 ) -> tuple[tuple[Operand, ...], tuple[bool, ...]]:
-    u, *indices = _lead_all(inputs, batched, size)
-    rows = _row_numbers(size, type_of(indices[0]).shape[1:])
-    return (scatter_add(u, rows, *indices, shape=(size, *params["shape"])),), (True,)
+    led = _lead_all(inputs, batched, size, 1)
+    return (scatter_add(*led, shape=(size, *params["shape"])),), (True,)
 
 
 # scatter_add(u, i, j, ..., shape): zeros of `shape` with u[n] added at [i[n], j[n], ...], in the
@@ -153,9 +155,7 @@ def _last_writes(ct: Operand, x: Operand, indices: list[Operand]) -> Operand:
 def _scatter_set_batch(
     inputs: tuple[Operand, ...], batched: tuple[bool, ...], size: int, params: Params
 ) -> tuple[tuple[Operand, ...], tuple[bool, ...]]:
-    x, u, *indices = _lead_all(inputs, batched, size)
-    rows = _row_numbers(size, type_of(indices[0]).shape[1:])
-    return (scatter_set(x, u, rows, *indices),), (True,)
+    return (scatter_set(*_lead_all(inputs, batched, size, 2)),), (True,)
 
 
 # scatter_set(x, u, i, j, ...): x with u[n] at [i[n], j[n], ...]; of repeated positions the last n
