@@ -2,6 +2,7 @@
 
     BACKPASS_CACHE_DIR    folder of the compile cache; default $XDG_CACHE_HOME/backpass
     BACKPASS_NUM_THREADS  threads of a native step; default OMP_NUM_THREADS, then our CPUs
+    BACKPASS_DEBUG        any text but the empty one shows the traceback of an error
     NO_COLOR              any text but the empty one turns colours off (https://no-color.org)
 
 Nothing is read at import: each function reads when it is called, so a test or a user may change the
@@ -58,6 +59,11 @@ def num_threads() -> int:
 def use_color() -> bool:
     """Return whether colours are allowed; whether this is a terminal, the caller must ask."""
     return not os.environ.get("NO_COLOR")
+
+
+def debug() -> bool:
+    """Return whether the command line shows the traceback of an error."""
+    return bool(os.environ.get("BACKPASS_DEBUG"))
 
 
 def available_cpus() -> int:

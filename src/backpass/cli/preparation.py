@@ -1,0 +1,171 @@
+"""From the settings to arrays: read, divide, fit on the training part, transform all parts.
+
+What was found out on the way (target, task, metrics) goes into the config that is written to the
+run folder, so that the same file gives the same run.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from backpass import data, metrics
+from backpass.cli.network import NetworkSpec
+from backpass.cli.settings import RunConfig
+from backpass.data import Preprocessor, Split, Table
+from backpass.data.tasks import Task
+from backpass.data.wording import quote_list
+from backpass.errors import DataError
+
+METRICS = {"classification": ("accuracy", "f1", "roc_auc"), "regression": ("r2", "mae", "rmse")}
+PARTS = ("train", "validation", "test")
+
+Arrays = tuple[np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """Data that a network can be trained on.
+
+    Attributes:
+        config: the settings, with nothing left to find out.
+        table: all rows that are used.
+        rows_read: how many rows the source had.
+        split: the rows of the three parts.
+        preprocessor: fitted on the training part.
+        parts: (x, y) of each part that is not empty.
+        messages: what a reader should know: decisions of reading, categories that are unknown.
+    """
+
+    config: RunConfig
+    table: Table
+    rows_read: int
+    split: Split
+    preprocessor: Preprocessor
+    parts: dict[str, Arrays]
+    messages: tuple[str, ...]
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The number of samples of each part."""
+        return {name: len(rows) for name, rows in zip(PARTS, self.split, strict=True) if len(rows)}
+
+    @property
+    def spec(self) -> NetworkSpec:
+        """The network that fits the data."""
+        outputs = len(self.preprocessor.classes) or 1
+        return NetworkSpec.of(self.config, self.preprocessor.n_inputs, outputs)
+
+
+def prepare(config: RunConfig) -> Prepared:
+    """Read and divide the data, and learn the preprocessing from the training part.
+
+    Raises:
+        DataError: the data cannot be trained on as they are; the sentence says why.
+        MetricError: a metric has no such name.
+    """
+    table = read_table(config, target=config.target or None, ignore=config.ignore)
+    if table.target is None:
+        raise DataError(
+            f"{table.source}: which column is to be predicted? Give --target COLUMN. The columns "
+            f"are: {quote_list(table.names)}."
+        )
+    rows_read = len(table)
+    table = _complete(table, config)
+    target = cast(data.Column, table.target)
+    task = cast(Task, config.task or data.infer_task(target))
+    data.check_task(target, task, table.source)
+    stratify = target if task == "classification" else None
+    split = data.train_validation_test_split(
+        table, config.validation, config.test, stratify, config.seed % 2**64
+    )
+    train = table.take(split.train)
+    preprocessor = Preprocessor.fit(
+        train,
+        task=task,
+        missing=cast(Any, config.missing),
+        impute=cast(Any, config.impute),
+        standardize=config.standardize,
+        standardize_target=task == "regression",
+        dtype=cast(Any, config.dtype),
+    )
+    parts, messages = _parts(table, split, preprocessor)
+    names = config.metrics or METRICS[task]
+    metrics.get(list(names))
+    resolved = config.with_values(
+        source=_lasting(config.source), target=target.name, task=task, metrics=tuple(names)
+    )
+    return Prepared(
+        resolved, table, rows_read, split, preprocessor, parts, (*table.notes, *messages)
+    )
+
+
+def read_table(
+    config: RunConfig,
+    source: str | None = None,
+    *,
+    target: str | None = None,
+    ignore: tuple[str, ...] = (),
+    like: Preprocessor | None = None,
+) -> Table:
+    """The Table of a source, read as the config says; `like`: for a model that is there."""
+    known = set() if like is None else {f.name for f in like.features}
+    return data.load(
+        config.source if source is None else source,
+        target,
+        ignore=ignore,
+        categories=[name for name in config.categories if like is None or name in known],
+        encoding=config.encoding or None,
+        delimiter=config.delimiter or None,
+        decimal=config.decimal or None,
+        like=like,
+    )
+
+
+def _complete(table: Table, config: RunConfig) -> Table:
+    """The rows that can be trained on. Checked here as a whole: a part would hide the count."""
+    if config.missing == "error":
+        data.check_complete(table)
+        return table
+    if config.missing == "drop":
+        return data.drop_missing(table)
+    target = cast(data.Column, table.target)
+    if target.missing.all():
+        raise DataError(f"{table.source}: the target column holds no value.")
+    return table.take(~target.missing) if target.missing.any() else table
+
+
+def _parts(
+    table: Table, split: Split, preprocessor: Preprocessor
+) -> tuple[dict[str, Arrays], list[str]]:
+    parts: dict[str, Arrays] = {}
+    messages = []
+    for name, rows in zip(PARTS, split, strict=True):
+        if len(rows) == 0:
+            continue
+        part = table.take(rows)
+        x, y = preprocessor.transform(part)
+        parts[name] = (x, cast(np.ndarray, y))
+        messages += unknown_words(preprocessor, part, f"the {name} part")
+    return parts, messages
+
+
+def unknown_words(preprocessor: Preprocessor, table: Table, where: str) -> list[str]:
+    """A sentence for each column with categories that training did not have."""
+    return [
+        f"Column {quote_list([name])} of {where} has categories that training did not have: "
+        f"{quote_list(labels, 5)}. Each is taken as none of the known ones."
+        for name, labels in preprocessor.unknown_categories(table).items()
+    ]
+
+
+def _lasting(source: str) -> str:
+    """A source that means the same from another folder."""
+    return source if source in data.EMBEDDED else str(Path(os.path.abspath(source)))
+
+
+def title_of(config: RunConfig) -> str:
+    """What a run is called: the embedded set, or the name of the file."""
+    return config.source if config.source in data.EMBEDDED else Path(config.source).stem
