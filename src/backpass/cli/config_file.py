@@ -40,7 +40,7 @@ def _settings_of(document: dict[str, Any], name: str) -> dict[str, Any]:
     sections = tuple(dict.fromkeys(setting.section for setting in known.values()))
     found: dict[str, Any] = {}
     for section, table in document.items():
-        if section in known:
+        if section not in sections and section in known:
             wanted = known[section].section
             raise ConfigError(f"{name}: {section} belongs to the section [{wanted}].")
         if section not in sections:

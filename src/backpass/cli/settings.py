@@ -70,11 +70,7 @@ class Setting:
             case "text":
                 return value if isinstance(value, str) else None
             case "wholes":
-                listed = _split(value) if isinstance(value, str) else value
-                whole = [
-                    int(v) if isinstance(v, str) and v.isdecimal() else v for v in listed or ()
-                ]
-                return tuple(whole) if _is_list(listed) and all(map(_is_whole, whole)) else None
+                return _wholes(_split(value) if isinstance(value, str) else value)
             case "texts":
                 listed = _split(value) if isinstance(value, str) else value
                 return tuple(listed) if _is_list(listed) and _all_texts(listed) else None
@@ -214,7 +210,8 @@ class RunConfig:
                 raise ConfigError(
                     f"there is no setting {quote(name)}.{did_you_mean(name, [*known])}"
                 )
-        return cls(**{n: known[n].checked(value, n) for n, value in values.items()})
+        checked: dict[str, Any] = {n: known[n].checked(v, n) for n, v in values.items()}
+        return cls(**checked)
 
     def with_values(self, **values: Value) -> "RunConfig":
         """The same config with some values replaced."""
@@ -240,6 +237,14 @@ def _settings() -> Iterator[tuple[str, Setting]]:
 
 def _is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _wholes(values: Any) -> tuple[int, ...] | None:
+    """A list of whole numbers, also as texts; None for anything else."""
+    if not _is_list(values):
+        return None
+    found = [int(v) if isinstance(v, str) and v.isdecimal() else v for v in values]
+    return tuple(found) if all(map(_is_whole, found)) else None
 
 
 def _is_list(value: Any) -> bool:
