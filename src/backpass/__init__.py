@@ -1,7 +1,7 @@
 """backpass: backpropagation for NumPy code.
 
-Exact gradients of plain NumPy functions and of neural networks. Start with `grad`, `value_and_grad` and `jit`;
-`backpass.nn` and `backpass.optim` build networks, `backpass.Trainer` trains them.
+Exact gradients of plain NumPy functions and of neural networks. Start with `grad`, `value_and_grad`
+and `jit`; `backpass.nn` and `backpass.optim` build networks, `backpass.Trainer` trains them.
 """
 
 from __future__ import annotations

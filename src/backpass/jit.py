@@ -79,10 +79,9 @@ class Jitted:
         return self._get(_Arguments(args, options, self.static_argnums)).program.graph
 
     def operands(self, *args: Any, **options: Any) -> list[tuple[Any, Cell | None]]:
-        """What a call feeds to the inputs of its `graph`: each array, and the Cell that it is read from, if any."""
+        """What a call feeds to its `graph`: each array, and the Cell it is read from, if any."""
         found = _Arguments(args, options, self.static_argnums)
-        cells = [(cell.read(), cell) for cell in self._get(found).cells]
-        return [(array, None) for array in found.arrays] + cells
+        return [*((array, None) for array in found.arrays), *((c.read(), c) for c in found.cells)]
 
     def _get(self, found: _Arguments) -> Compiled:
         key = found.signature()

@@ -22,15 +22,13 @@ from backpass.ops import indexing
 from backpass.ops import shape as shape_ops
 from backpass.ops.operand import broadcast_to, cast_to, operand
 from backpass.trace.dispatch import (
-    ACCUMULATE,
     FUNCTIONS,
     INSPECTION,
     METHODS,
-    REDUCE,
     WRITES,
-    ufunc_rule,
 )
 from backpass.trace.memory import ARRAYS, gives_view, index_gives_array, index_gives_view
+from backpass.trace.ufuncs import call_ufunc, ufunc_method
 
 # Methods whose result is an array where the array they are called on is one, even of rank 0.
 KEEPS_KIND = frozenset({"copy", "astype"})
@@ -205,11 +203,12 @@ class Tracer(np.lib.mixins.NDArrayOperatorsMixin):
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
         out = options.pop("out", None)
         if method == "__call__":
-            result = _call_ufunc(ufunc, inputs, options)
+            result = wrap(call_ufunc(ufunc, [unwrap(x) for x in inputs], options))
         elif method == "at":
             return _ufunc_at(ufunc, *inputs)
         else:
-            result = _ufunc_method(ufunc, method, inputs, options)
+            given = {k: unwrap(v) for k, v in options.items()}
+            result = wrap(ufunc_method(ufunc, method, [unwrap(x) for x in inputs], given))
         return result if out is None else _write_out(ufunc.__name__, out, result)
 
     def __array_function__(
@@ -385,57 +384,6 @@ def _no_rule(function: Callable[..., Any]) -> UnsupportedError:
         f"{module}.{function.__name__} has no rule for traced arrays (called at {user_line()}); "
         "docs/coverage.md lists what has. Call it on arrays outside of the transform, or write it "
         "with functions that have a rule"
-    )
-
-
-def _call_ufunc(ufunc: np.ufunc, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
-    rule = ufunc_rule(ufunc)
-    if rule is None:
-        raise _no_rule_ufunc(ufunc)
-    plain = [unwrap(x) for x in inputs]
-    dtype, mask = options.pop("dtype", None), options.pop("where", True)
-    for option, value in options.items():
-        if value is None or option in ("casting", "order", "subok"):
-            continue
-        if option != "axis" or ufunc not in (np.matmul, np.vecdot):
-            raise UnsupportedError(f"{ufunc.__name__}: {option}= is not supported on traced arrays")
-    if dtype is not None:
-        plain = [cast_to(operand(x), np.dtype(dtype)) for x in plain]
-    if mask is not True:
-        raise UnsupportedError(
-            f"{ufunc.__name__}: where= leaves elements undefined; use "
-            f"np.where(mask, {ufunc.__name__}(...), other)"
-        )
-    axis = {"axis": options["axis"]} if options.get("axis") is not None else {}
-    return wrap(rule(*plain, **axis))
-
-
-def _no_rule_ufunc(ufunc: np.ufunc) -> UnsupportedError:
-    return UnsupportedError(
-        f"the ufunc {ufunc.__name__} has no rule for traced arrays (called at {user_line()}); "
-        "docs/coverage.md lists what has"
-    )
-
-
-def _ufunc_method(
-    ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], options: dict[str, Any]
-) -> Any:
-    """ufunc.reduce, .accumulate and .outer."""
-    plain = [unwrap(x) for x in inputs]
-    given = {k: unwrap(v) for k, v in options.items()}
-    if method == "reduce" and ufunc in REDUCE:
-        axis = plain[1] if len(plain) > 1 else given.pop("axis", 0)
-        return wrap(REDUCE[ufunc](plain[0], axis, **given))
-    if method == "accumulate" and ufunc in ACCUMULATE:
-        axis = plain[1] if len(plain) > 1 else given.pop("axis", 0)
-        return wrap(ACCUMULATE[ufunc](plain[0], axis, **given))
-    rule = ufunc_rule(ufunc)
-    if method == "outer" and rule is not None:
-        left, right = operand(plain[0]), operand(plain[1])
-        spread = shape_ops.reshape(left, left.shape + (1,) * len(right.shape))
-        return wrap(rule(spread, right))
-    raise UnsupportedError(
-        f"{ufunc.__name__}.{method} has no rule for traced arrays (called at {user_line()})"
     )
 
 
