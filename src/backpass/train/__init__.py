@@ -1,7 +1,7 @@
 """Training: the Trainer, its callbacks, the history, and checkpoints that resume bit for bit.
 
-Start reading at `trainer` (the face), then `loop` (the epochs) and `step` (the compiled step); `callback` states the
-protocol of what hangs in; `run_state_file` says what a checkpoint holds.
+Start reading at `trainer` (the face), then `loop` (the epochs) and `step` (the compiled step);
+`callback` states the protocol of what hangs in; `run_state_file` says what a checkpoint holds.
 """
 
 from backpass.train.averaging import (

@@ -1,8 +1,9 @@
 """Averages of weights: SWA at the end of training, EMA along it.
 
-SWA: W_avg = (1/K) * sum of K snapshots (Izmailov et al. 2018, "Averaging weights leads to wider optima and better
-generalization"). EMA: s = d*s + (1-d)*W after every step (Polyak and Juditsky 1992). Both average the trainable
-parameters; the statistics of BatchNorm do not belong to averaged weights, so SWA computes them again.
+SWA: W_avg = (1/K) * sum of K snapshots (Izmailov et al. 2018, "Averaging weights leads to wider
+optima and better generalization"). EMA: s = d*s + (1-d)*W after every step (Polyak and Juditsky
+1992). Both average the trainable parameters; the statistics of BatchNorm do not belong to averaged
+weights, so SWA computes them again.
 """
 
 from __future__ import annotations
@@ -25,15 +26,16 @@ class StochasticWeightAveraging(Callback):
     """The mean of the weights after several epochs, put into the model when training ends.
 
     Args:
-        start: the first epoch with a snapshot: a number from 1, or a share of the epochs of this fit, such as 0.75.
+        start: the first epoch with a snapshot: a number from 1, or a share of the epochs of this
+            fit, such as 0.75.
         every: epochs from one snapshot to the next.
 
     Attributes:
         snapshots: K, how many were taken.
 
-    The sums are float64. At the end of fit the statistics of all BatchNorm layers are those of the training data under
-    the averaged weights: the mean over batches, each weighted by its samples. It comes after EarlyStopping's best
-    weights and replaces them if at least one snapshot was taken.
+    The sums are float64. At the end of fit the statistics of all BatchNorm layers are those of the
+    training data under the averaged weights: the mean over batches, each weighted by its samples.
+    It comes after EarlyStopping's best weights and replaces them if a snapshot was taken.
     """
 
     order: ClassVar[int] = 30
@@ -42,7 +44,8 @@ class StochasticWeightAveraging(Callback):
         share = isinstance(start, float)
         if not (0 <= start < 1 if share else start >= 1):
             raise ConfigError(
-                f"StochasticWeightAveraging: start={start!r}; give an epoch from 1, or a share from 0.0 to below 1.0."
+                f"StochasticWeightAveraging: start={start!r}; give an epoch from 1, or a share "
+                "from 0.0 to below 1.0."
             )
         if every < 1:
             raise ConfigError(f"StochasticWeightAveraging: every={every!r}; give a number from 1.")
@@ -84,7 +87,8 @@ class StochasticWeightAveraging(Callback):
 
 
 class ExponentialMovingAverage(Callback):
-    """A moving average of the weights, used for validation and put into the model when training ends.
+    """A moving average of the weights, used for validation and put into the model when training
+    ends.
 
     Args:
         decay: how much of the average a step keeps, from 0 to below 1.
@@ -156,9 +160,9 @@ class ExponentialMovingAverage(Callback):
 def recompute_batch_norm(model: Any, batches: Batches, compiled: bool = True) -> None:
     """Set every BatchNorm's running statistics to those of these data under the present weights.
 
-    Each is the mean over batches of the batch's mean, or unbiased variance, weighted by its samples. Only BatchNorm
-    layers are in training mode meanwhile, so dropout neither disturbs them nor moves its counter. Does nothing for a
-    model without such layers.
+    Each is the mean over batches of the batch's mean, or unbiased variance, weighted by its
+    samples. Only BatchNorm layers are in training mode meanwhile, so dropout neither disturbs them
+    nor moves its counter. Does nothing for a model without such layers.
     """
     layers = [m for m in submodules(model) if getattr(m, "running_mean", None) is not None]
     if not layers:

@@ -1,13 +1,13 @@
-"""From what a user passes as data to batches that can be read again for every epoch, from any batch on.
+"""From what a user passes as data to batches that can be read again for every epoch, from any batch
+on.
 
-Arrays and frames are checked (finite, one length), cast once to the model's floating dtype and put into a
-`DataLoader`, whose order depends on (seed, epoch) alone. A batch is the model's inputs and the targets: of a tuple
-the last entry is the targets, the others are the inputs.
+Arrays and frames are checked (finite, one length), cast once to the model's floating dtype and put
+into a `DataLoader`, whose order depends on (seed, epoch) alone. A batch is the model's inputs and
+the targets: of a tuple the last entry is the targets, the others are the inputs.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -22,7 +22,9 @@ from backpass.errors import DataError
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """The model's inputs, each (n, ...), and the targets (n, ...), None where there are none; n samples."""
+    """The model's inputs, each (n, ...), and the targets (n, ...), None where there are none; n
+    samples.
+    """
 
     inputs: tuple[np.ndarray, ...]
     targets: Any
@@ -93,19 +95,22 @@ class Batches:
             found = (found,)
         if isinstance(found, Mapping) or not isinstance(found, Sequence):
             raise DataError(
-                f"batch {number} of {self.name} is a {type(found).__name__}; a batch is a tuple of arrays, "
+                f"batch {number} of {self.name} is a {type(found).__name__}; a batch is a tuple of "
+                "arrays, "
                 "(x, y) or (x1, x2, ..., y)."
             )
         if len(found) < 1 + self.labelled:
             raise DataError(
-                f"batch {number} of {self.name} has {count(len(found), 'part')}; it needs inputs and targets, (x, y)."
+                f"batch {number} of {self.name} has {count(len(found), 'part')}; it needs inputs "
+                "and targets, (x, y)."
             )
         arrays = [to_dtype(as_array(a, f"batch {number}"), self.dtype) for a in found]
         lengths = {len(a) if a.ndim else -1 for a in arrays}
         if len(lengths) > 1 or min(lengths) < 1:
             shapes = " and ".join(str(a.shape) for a in arrays)
             raise DataError(
-                f"batch {number} of {self.name} has parts of shapes {shapes}; each needs the same number of "
+                f"batch {number} of {self.name} has parts of shapes {shapes}; each needs the same "
+                "number of "
                 "samples, at least one."
             )
         targets = arrays.pop() if self.labelled else None
@@ -174,7 +179,8 @@ def as_array(values: Any, name: str) -> np.ndarray:
         raise DataError(f"{name} cannot be made an array: {error}.") from error
     if array.dtype.kind not in "biuf":
         raise DataError(
-            f"{name} has dtype {array.dtype}, which is no plain number. Texts and categories become numbers with "
+            f"{name} has dtype {array.dtype}, which is no plain number. Texts and categories "
+            "become numbers with "
             "backpass.data.Preprocessor; lists of arrays of one shape with np.stack."
         )
     return array
@@ -202,7 +208,9 @@ def _input_names(number: int) -> list[str]:
 
 
 def _checked(parts: Sequence[Any], names: Sequence[str], dtype: np.dtype[Any]) -> list[np.ndarray]:
-    """The parts as arrays of one length, finite, in the model's dtype; memory maps stay as they are."""
+    """The parts as arrays of one length, finite, in the model's dtype; memory maps stay as they
+    are.
+    """
     for part, name in zip(parts, names, strict=True):
         if hasattr(part, "__next__"):
             DataLoader(part)  # raises: a one-shot iterator
@@ -234,7 +242,8 @@ def _check_loader(loader: DataLoader) -> None:
     arrays = loader.arrays
     if arrays is None or isinstance(arrays, Mapping):
         return
-    for array, name in zip(arrays, itertools.chain(_input_names(len(arrays) - 1), ["y"])):
+    names = [*_input_names(max(len(arrays) - 1, 1)), "y"]
+    for array, name in zip(arrays, names, strict=False):  # inputs alone have no y
         check_finite(array, name)
 
 

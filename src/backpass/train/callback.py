@@ -2,18 +2,18 @@
 
 Order of events in `Trainer.fit`::
 
-    on_fit_start                          once; a resumed run loads the callbacks' state just after it
+    on_fit_start                          once; a resumed run loads the callbacks' state after it
       on_epoch_start                      before the first batch of an epoch
         on_batch_end                      after every optimizer step, with what the step gave
       on_validation_start, _end           around the pass over the validation data
       on_epoch_end                        with all values of the epoch; may stop, may add messages
       on_epoch_recorded                   the epoch is in the history: checkpoints are written here
-    on_fit_end                            once, also when training stopped early, but not after an exception
+    on_fit_end                            once, also if stopped early; not after an exception
     on_close                              always last
 
-A callback runs between whole steps only, so model and optimizer are consistent whatever it raises. What it must
-remember across a killed run it gives in `state_dict`. Callbacks run in the rising order of `order`, and among
-equals in the order in which they were passed.
+A callback runs between whole steps only, so model and optimizer are consistent whatever it raises.
+What it must remember across a killed run it gives in `state_dict`. Callbacks run in the rising
+order of `order`, and among equals in the order in which they were passed.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ class FlowSample:
         gradient_norms: (P,) the 2-norm of each parameter's gradient, before clipping.
         update_norms: (P,) the 2-norm of what the step added to each parameter.
         weight_norms: (P,) the 2-norm of each parameter before the step.
-        alive: for each parameter, (rows,) bool: whether a row along axis 0 got a gradient that is not exactly zero.
+        alive: for each parameter, (rows,) bool: whether a row along axis 0 got a gradient that is
+            not exactly zero.
     """
 
     gradient_norms: np.ndarray
@@ -71,8 +72,8 @@ class Callback:
     """Base class: override what you need.
 
     Attributes:
-        order: callbacks run in rising order; EMA 10, EarlyStopping 20, SWA 30, others 50, ModelCheckpoint 90,
-            ProgressBar 100.
+        order: callbacks run in rising order; EMA 10, EarlyStopping 20, SWA 30, others 50,
+            ModelCheckpoint 90, ProgressBar 100.
         needs_gradient_flow: ask the step for `StepResult.flow`; costs a pass over the parameters.
 
     >>> class Loud(Callback):
@@ -99,7 +100,8 @@ class Callback:
         """After the validation data were run, in falling order; exchanged weights go back here."""
 
     def on_epoch_end(self, trainer: Trainer, logs: Logs) -> None:
-        """After validation. `logs` holds loss, val_loss, each metric and val_ metric, lr, gradient_norm.
+        """After validation. `logs` holds loss, val_loss, each metric and val_ metric, lr,
+        gradient_norm.
 
         Set `trainer.should_stop` (with `trainer.note("why")`) to end training after this epoch.
         """
@@ -111,7 +113,9 @@ class Callback:
         """After the last epoch; not called when an exception ends the run."""
 
     def on_close(self, trainer: Trainer) -> None:
-        """Always called last, also after an exception: give back files, terminals, exchanged weights."""
+        """Always called last, also after an exception: give back files, terminals, exchanged
+        weights.
+        """
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs: NumPy arrays, and values that JSON can hold, by name."""
@@ -122,7 +126,9 @@ class Callback:
 
 
 class Callbacks:
-    """The callbacks of one trainer, in their order, called by event. What one raises gets a note that names it."""
+    """The callbacks of one trainer, in their order, called by event. What one raises gets a note
+    that names it.
+    """
 
     def __init__(self, callbacks: Sequence[Callback]) -> None:
         self.items = tuple(sorted(callbacks, key=lambda c: c.order))
@@ -152,8 +158,10 @@ class Callbacks:
             getattr(callback, event)(trainer, *args)
         except Exception as error:
             error.add_note(
-                f"raised by the callback {type(callback).__name__}.{event} in epoch {trainer.epoch}, after step "
-                f"{trainer.step}. Model and optimizer are as that step left them; {trainer.way_to_resume()}"
+                f"raised by the callback {type(callback).__name__}.{event} in epoch "
+                f"{trainer.epoch}, after step "
+                f"{trainer.step}. Model and optimizer are as that step left them; "
+                f"{trainer.way_to_resume()}"
             )
             raise
 

@@ -1,8 +1,9 @@
-"""Checkpoint files: safetensors with one JSON text beside the arrays. Reading one never executes code.
+"""Checkpoint files: safetensors with one JSON text beside the arrays. Reading one never executes
+code.
 
-The header of a file is checked in full before anything is loaded: its length, its JSON, every name, dtype, shape and
-byte range (no gaps, no overlaps, nothing past the end). So what a hostile file can cost is bounded by its size.
-Format: https://github.com/huggingface/safetensors#format
+The header of a file is checked in full before anything is loaded: its length, its JSON, every name,
+dtype, shape and byte range (no gaps, no overlaps, nothing past the end). So what a hostile file can
+cost is bounded by its size. Format: https://github.com/huggingface/safetensors#format
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import numpy as np
 from backpass.errors import CheckpointError, MissingDependencyError
 from backpass.train.files import atomic_write
 
-#: The longest header that is read: 64 MiB. One of ours has about 100 bytes an array, and the history.
+#: The longest header that is read. One of ours has about 100 bytes an array, and the history.
 MOST_HEADER_BYTES = 64 * 2**20
 _KEY = "backpass"
 _NAME = re.compile(r"^checkpoint-(\d{8,})\.safetensors$")
@@ -105,7 +106,8 @@ def find_checkpoint(path: str | Path) -> Path:
     newest = latest_checkpoint(given)
     if newest is None:
         raise CheckpointError(
-            f"there is no checkpoint in {given} (checkpoint-<step>.safetensors, there or in checkpoints/): the run "
+            f"there is no checkpoint in {given} (checkpoint-<step>.safetensors, there or in "
+            "checkpoints/): the run "
             "ended before its first one, or kept none. Start it anew."
         )
     return newest
@@ -170,7 +172,8 @@ def _document(path: Path, header: Mapping[str, Any]) -> dict[str, Any]:
     text = metadata.get(_KEY) if isinstance(metadata, dict) else None
     if not isinstance(text, str):
         raise CheckpointError(
-            f"{path} is a safetensors file, but no checkpoint of backpass: it holds arrays alone. To take weights from "
+            f"{path} is a safetensors file, but no checkpoint of backpass: it holds arrays alone. "
+            "To take weights from "
             "it, use model.load_state_dict."
         )
     try:

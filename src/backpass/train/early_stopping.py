@@ -24,12 +24,12 @@ class EarlyStopping(Callback):
 
     Args:
         monitor: `"val_loss"`, `"val_accuracy"`, `"loss"`, ...
-        patience: epochs without improvement that are borne; the next one that does not improve ends training when the
-            count reaches it, as in Keras. 0 stops at the first.
+        patience: epochs without improvement that are borne; the next one that does not improve ends
+            training when the count reaches it, as in Keras. 0 stops at the first.
         min_delta: the least change that counts.
         mode: `"auto"` takes the metric's own direction; else `"min"` or `"max"`.
-        restore_best_weights: at the end, also when training was not stopped early, the model gets the weights (and
-            buffers) of the best epoch.
+        restore_best_weights: at the end, also when training was not stopped early, the model gets
+            the weights (and buffers) of the best epoch.
 
     Attributes:
         best_epoch, best_value: the best so far; None before the first epoch.
@@ -51,7 +51,8 @@ class EarlyStopping(Callback):
             raise ConfigError(f"EarlyStopping: patience={patience!r}; give a whole number from 0.")
         if not (min_delta >= 0 and math.isfinite(min_delta)):
             raise ConfigError(f"EarlyStopping: min_delta={min_delta!r}; give a number from 0.")
-        self.monitor, self.patience, self.min_delta, self.mode = monitor, patience, min_delta, mode
+        self.monitor, self.patience, self.min_delta = monitor, patience, min_delta
+        self.mode: Mode = mode
         self.restore_best_weights = restore_best_weights
         self._forget()
 

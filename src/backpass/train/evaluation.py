@@ -1,6 +1,7 @@
 """Forward passes without training: the loss and metrics of a data set, and predictions.
 
-The mean loss is weighted by the samples of each batch, so it does not depend on the batch size but by rounding.
+The mean loss is weighted by the samples of each batch, so it does not depend on the batch size but
+by rounding.
 """
 
 from __future__ import annotations

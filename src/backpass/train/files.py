@@ -1,7 +1,9 @@
-"""Writing a file so that a crash, a full disk or a kill leaves the old one or the new one, never neither.
+"""Writing a file so that a crash, a full disk or a kill leaves the old one or the new one, never
+neither.
 
-The new bytes go to a temporary file in the same folder, reach the disk (fsync), and take the name in one step
-(os.replace); then the folder itself is synced, so that the new name survives a power cut.
+The new bytes go to a temporary file in the same folder, reach the disk (fsync), and take the name
+in one step (os.replace); then the folder itself is synced, so that the new name survives a power
+cut.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ def atomic_write(path: str | Path, content: bytes | Iterable[bytes]) -> None:
         content: bytes, or pieces of them that are written one after another.
 
     Raises:
-        OSError: the system's own reason (disk full, no permission, ...). The old file is whole and no temporary
+        OSError: the system's own reason (disk full, no permission, ...). The old file is whole and
+        no temporary
             file is left.
 
     >>> import tempfile

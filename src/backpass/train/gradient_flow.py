@@ -1,8 +1,10 @@
-"""GradientFlow: does the gradient reach every layer, is the update of a sensible size, do units die.
+"""GradientFlow: does the gradient reach every layer, is the update of a sensible size, do units
+die.
 
-Numbers of each parameter and epoch: the mean over steps of the gradient's norm; the mean over steps of the norm of
-the update divided by the norm of the weights (about 1e-3 is healthy, Karpathy 2015); and the share of dead units:
-rows of a weight that got a gradient of exactly zero in every step of the epoch, as behind a ReLU that never fires.
+Numbers of each parameter and epoch: the mean over steps of the gradient's norm; the mean over steps
+of the norm of the update divided by the norm of the weights (about 1e-3 is healthy, Karpathy 2015);
+and the share of dead units: rows of a weight that got a gradient of exactly zero in every step of
+the epoch, as behind a ReLU that never fires.
 """
 
 from __future__ import annotations
@@ -29,13 +31,15 @@ class GradientFlow(Callback):
 
     Args:
         vanishing_norm: a weight's mean gradient norm below this is called vanishing.
-        vanishing_share: and so is a root mean square of the gradient below this share of the largest layer's.
+        vanishing_share: and so is a root mean square of the gradient below this share of the
+            largest layer's.
         exploding_norm: a mean gradient norm above this is called exploding.
         dead_share: a share of dead units from this on is reported.
 
-    Messages begin with `vanishing at layer 3`, `exploding at layer 1`, `dead units at layer 2`; the layer is the place,
-    from 1, of the parameter's module among the modules with parameters. Only weights (two or more axes) are judged;
-    tables of embeddings are not, since a row without a gradient is a word that did not occur.
+    Messages begin with `vanishing at layer 3`, `exploding at layer 1`, `dead units at layer 2`; the
+    layer is the place, from 1, of the parameter's module among the modules with parameters. Only
+    weights (two or more axes) are judged; tables of embeddings are not, since a row without a
+    gradient is a word that did not occur.
     """
 
     order: ClassVar[int] = 45
@@ -117,7 +121,8 @@ class GradientFlow(Callback):
             if share is not None and share >= self.dead_share:
                 where = f"layer {layer_number(names[i], names)}"
                 trainer.note(
-                    f"dead units at {where}: {share:.0%} of the rows of {names[i]!r} got no gradient in this epoch"
+                    f"dead units at {where}: {share:.0%} of the rows of {names[i]!r} got no "
+                    "gradient in this epoch"
                 )
 
     def _said(
@@ -131,7 +136,8 @@ class GradientFlow(Callback):
             return [f"vanishing at {where}: {what}, below {self.vanishing_norm:g}"]
         if rms < self.vanishing_share * largest:
             return [
-                f"vanishing at {where}: {what}; by element it is {rms / largest:.1g} of the largest layer's, below "
+                f"vanishing at {where}: {what}; by element it is {rms / largest:.1g} of the "
+                "largest layer's, below "
                 f"{self.vanishing_share:g}"
             ]
         return []

@@ -1,8 +1,8 @@
 """History: one record for each epoch, in memory and as JSON lines. No wall-clock in it.
 
-A record is the object of one line of history.jsonl, so what a resumed run writes can be compared byte by byte with
-what an uninterrupted one writes. NaN and infinity are written as null, which every JSON reader takes; in memory
-they are None too.
+A record is the object of one line of history.jsonl, so what a resumed run writes can be compared
+byte by byte with what an uninterrupted one writes. NaN and infinity are written as null, which
+every JSON reader takes; in memory they are None too.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ EpochRecord = dict[str, Any]
 class History(Sequence[EpochRecord]):
     """The epochs of a trainer, across all its `fit` calls.
 
-    `history["val_loss"]` is the list of a value over the epochs (None where an epoch lacks it), `history[0]` the first
-    epoch's record, `history[-1]` the last one's.
+    `history["val_loss"]` is the list of a value over the epochs (None where an epoch lacks it),
+    `history[0]` the first epoch's record, `history[-1]` the last one's.
 
     >>> history = History([{"epoch": 1, "train": {"loss": 0.5}, "validation": {"loss": 0.7}}])
     >>> history["val_loss"], history.best("val_loss")
@@ -88,7 +88,7 @@ class History(Sequence[EpochRecord]):
 
 
 def logs_of(record: Mapping[str, Any]) -> dict[str, float]:
-    """A record's numbers by their monitor names: loss, accuracy, val_loss, lr, gradient_norm, ..."""
+    """A record's numbers by their monitor names: loss, accuracy, val_loss, gradient_norm, ..."""
     logs = dict(record.get("train") or {})
     logs.update({f"val_{name}": value for name, value in (record.get("validation") or {}).items()})
     logs.update({name: record[name] for name in ("lr", "gradient_norm") if name in record})
@@ -109,7 +109,8 @@ def append_record(path: Path, record: Mapping[str, Any]) -> None:
     """Add one line in a single write, and have it on the disk when this returns.
 
     Raises:
-        OSError: the system's reason, for example a full disk; a part of a line that was written is taken back.
+        OSError: the system's reason, for example a full disk; a part of a line that was written is
+        taken back.
     """
     line = json_line(record).encode()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -142,20 +143,24 @@ def read_history(path: Path, length: int, sha256: str) -> History:
     lines = text.split("\n")[:-1]
     if len(lines) < length:
         raise CheckpointError(
-            f"{path} has {len(lines)} epochs, but the checkpoint was written after {length}. They do not belong "
+            f"{path} has {len(lines)} epochs, but the checkpoint was written after {length}. They "
+            "do not belong "
             "together: give the folder that the run wrote to, or start anew."
         )
     kept = "".join(line + "\n" for line in lines[:length])
     if hashlib.sha256(kept.encode()).hexdigest() != sha256:
         raise CheckpointError(
-            f"the first {length} epochs of {path} are not those of the checkpoint: the file was changed, or is of "
+            f"the first {length} epochs of {path} are not those of the checkpoint: the file was "
+            "changed, or is of "
             "another run. Give the folder that the run wrote to, or start anew."
         )
     return History([json.loads(line) for line in lines[:length]])
 
 
 def rewrite_history(path: Path, history: History) -> None:
-    """Make the file hold exactly these records: lines of epochs that a resumed run repeats are gone."""
+    """Make the file hold exactly these records: lines of epochs that a resumed run repeats are
+    gone.
+    """
     text = history.to_jsonl()
     if not path.exists() or path.read_bytes() != text.encode():
         atomic_write(path, text.encode())

@@ -1,7 +1,7 @@
 """Ctrl-C: the first one finishes the step and saves a checkpoint, the second one ends at once.
 
-Signal handlers belong to the process and can be set in its main thread only, so elsewhere nothing is touched; in the
-main thread the old handler is put back when training ends, however it ends.
+Signal handlers belong to the process and can be set in its main thread only, so elsewhere nothing
+is touched; in the main thread the old handler is put back when training ends, however it ends.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from typing import Any
 
 
 class TrainingInterrupted(KeyboardInterrupt):
-    """Training was ended by Ctrl-C. A subclass of KeyboardInterrupt, so `except Exception` lets it pass.
+    """Training was ended by Ctrl-C. A subclass of KeyboardInterrupt, so `except Exception` lets it
+    pass.
 
     Attributes:
         checkpoint: where the run was saved; None if it was not.

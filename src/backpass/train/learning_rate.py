@@ -1,7 +1,8 @@
 """Learning rates: reading them, stepping a schedule, and keeping what they were.
 
-A schedule is an object of `backpass.optim.lr_scheduler` with torch's `step()`; ReduceLROnPlateau takes the monitored
-value in `step(value)`. The learning rates live in Cells of the optimizer, so a compiled step sees the new ones.
+A schedule is an object of `backpass.optim.lr_scheduler` with torch's `step()`; ReduceLROnPlateau
+takes the monitored value in `step(value)`. The learning rates live in Cells of the optimizer, so a
+compiled step sees the new ones.
 """
 
 from __future__ import annotations
@@ -34,9 +35,11 @@ class LearningRateSchedule(Callback):
     """Steps a schedule: after each epoch, or after each optimizer step.
 
     Args:
-        scheduler: has `step()`, or `step(value)` where it watches a value, and `state_dict`, `load_state_dict`.
+        scheduler: has `step()`, or `step(value)` where it watches a value, and `state_dict`,
+            `load_state_dict`.
         interval: `"epoch"` or `"step"`.
-        monitor: what a schedule that takes a value gets; default val_loss, or loss without validation data.
+        monitor: what a schedule that takes a value gets; default val_loss, or loss without
+            validation data.
 
     Raises:
         ConfigError: another interval, or a schedule that watches a value with `interval="step"`.
@@ -55,7 +58,8 @@ class LearningRateSchedule(Callback):
         self.takes_value = _takes_value(scheduler)
         if self.takes_value and interval == "step":
             raise ConfigError(
-                f"{type(scheduler).__name__} watches a value that is known once an epoch; use interval='epoch'."
+                f"{type(scheduler).__name__} watches a value that is known once an epoch; use "
+                "interval='epoch'."
             )
 
     def on_batch_end(self, trainer: Trainer, result: StepResult) -> None:

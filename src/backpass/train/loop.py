@@ -1,8 +1,9 @@
 """The loop of `Trainer.fit`: epochs, batches, validation, and the record of each epoch.
 
-`RunState` is all that the loop itself remembers; with the Cells, the callbacks' state and the metrics' sums it is
-what a checkpoint holds. It changes between whole steps only. A checkpoint may be written wherever a callback runs
-after a step or an epoch; a resumed run enters the same epoch at the batch where it was.
+`RunState` is all that the loop itself remembers; with the Cells, the callbacks' state and the
+metrics' sums it is what a checkpoint holds. It changes between whole steps only. A checkpoint may
+be written wherever a callback runs after a step or an epoch; a resumed run enters the same epoch at
+the batch where it was.
 """
 
 from __future__ import annotations
@@ -50,9 +51,11 @@ class RunState:
         in_epoch: whether an epoch is running.
         should_stop: a callback asked to end.
         loss_total, weight_total: sums over the epoch's batches; their quotient is its loss.
-        norm_total, steps_in_epoch: sum of the gradient norms over the epoch's steps, and their number.
+        norm_total, steps_in_epoch: sum of the gradient norms over the epoch's steps, and their
+            number.
         messages: notes for the epoch's record.
-        averaged: weights that were validated instead of the model's own (EMA); never in a checkpoint.
+        averaged: weights that were validated instead of the model's own (EMA); never in a
+            checkpoint.
     """
 
     epochs_done: int = 0
@@ -96,7 +99,8 @@ class FitLoop:
 
     Attributes:
         last_epoch: the number of the epoch after which this `fit` ends.
-        record: the record of the epoch that has just ended; callbacks may add to it in `on_epoch_end`.
+        record: the record of the epoch that has just ended; callbacks may add to it in
+            `on_epoch_end`.
     """
 
     def __init__(
@@ -146,8 +150,10 @@ class FitLoop:
         for part, known in data.items():
             if own.get(part) != known:
                 raise CheckpointError(
-                    f"{path} was written while training with {part}: {known}, but now it is {own.get(part)}. A "
-                    "resumed run must see the same batches; give the same data and settings, or take only the "
+                    f"{path} was written while training with {part}: {known}, but now it is "
+                    f"{own.get(part)}. A "
+                    "resumed run must see the same batches; give the same data and settings, or "
+                    "take only the "
                     "weights, with trainer.load, and fit without resume."
                 )
         self.last_epoch = self.trainer.state.first_epoch + self.epochs
@@ -257,7 +263,9 @@ class FitLoop:
 
 
 class _StopValidation(Exception):
-    """Ctrl-C between two validation batches: averaged weights must go back before a checkpoint is written."""
+    """Ctrl-C between two validation batches: averaged weights must go back before a checkpoint is
+    written.
+    """
 
 
 def _quotient(total: float, count: float) -> float:

@@ -1,7 +1,8 @@
 """ModelCheckpoint: keeps the newest checkpoints of a run, and the best one.
 
-A checkpoint holds the whole run (see `run_state_file`), so any of them can be resumed. It is written after the epoch
-is in the history and every other callback has seen the epoch, so what is resumed goes on as if nothing had happened.
+A checkpoint holds the whole run (see `run_state_file`), so any of them can be resumed. It is
+written after the epoch is in the history and every other callback has seen the epoch, so what is
+resumed goes on as if nothing had happened.
 """
 
 from __future__ import annotations
@@ -24,11 +25,13 @@ BEST_NAME = "best.safetensors"
 
 
 class ModelCheckpoint(Callback):
-    """Writes `checkpoint-<step>.safetensors` after epochs, and `best.safetensors` when the monitor improves.
+    """Writes `checkpoint-<step>.safetensors` after epochs, and `best.safetensors` when the monitor
+    improves.
 
     Args:
         directory: where to; default `checkpoints/` in the trainer's directory.
-        monitor: the value that decides which is best; None: val_loss, or loss without validation data.
+        monitor: the value that decides which is best; None: val_loss, or loss without validation
+            data.
         save_best: whether to keep the best one.
         keep_last: how many of the newest to keep, at least 1.
         every_n_epochs: write after every n-th epoch, and after the last one.
@@ -67,7 +70,8 @@ class ModelCheckpoint(Callback):
                 raise ConfigError(f"ModelCheckpoint: {name}={value!r}; give a whole number from 1.")
         self._given = None if directory is None else Path(directory)
         self.directory: Path | None = self._given
-        self.monitor, self.mode, self.min_delta = monitor, mode, min_delta
+        self.monitor, self.min_delta = monitor, min_delta
+        self.mode: Mode = mode
         self.save_best, self.keep_last = save_best, keep_last
         self.every_n_epochs, self.every_n_steps = every_n_epochs, every_n_steps
         self.newest: Path | None = None
@@ -88,12 +92,16 @@ class ModelCheckpoint(Callback):
         ahead = [p for step, p in checkpoints_in(self._folder()) if step > trainer.step]
         if ahead:
             raise ConfigError(
-                f"{self._folder()} holds checkpoints of a run that came further, up to {ahead[-1].name}; this run is at "
-                f"step {trainer.step}. Resume that run (fit(..., resume=folder)), delete them, or take another folder."
+                f"{self._folder()} holds checkpoints of a run that came further, up to "
+                f"{ahead[-1].name}; this run is at "
+                f"step {trainer.step}. Resume that run (fit(..., resume=folder)), delete them, or "
+                "take another folder."
             )
 
     def on_batch_end(self, trainer: Trainer, result: StepResult) -> None:
-        """Write within an epoch, unless its last batch is done: the epoch's own checkpoint follows at once."""
+        """Write within an epoch, unless its last batch is done: the epoch's own checkpoint follows
+        at once.
+        """
         if self.every_n_steps is None or trainer.step % self.every_n_steps:
             return
         if trainer.state.batches_done != trainer.loop.train.count:
@@ -142,7 +150,9 @@ class ModelCheckpoint(Callback):
 
 
 def save_on_interrupt(trainer: Trainer) -> Path | None:
-    """A checkpoint of the state as it is, by the run's ModelCheckpoint or in the trainer's directory."""
+    """A checkpoint of the state as it is, by the run's ModelCheckpoint or in the trainer's
+    directory.
+    """
     for callback in trainer.callbacks.items:
         if isinstance(callback, ModelCheckpoint):
             return callback.write(trainer)

@@ -20,7 +20,8 @@ def cells_of(model: Any) -> dict[str, Cell]:
     """
     if not isinstance(model, Stateful):
         raise ConfigError(
-            f"the model is a {type(model).__name__}, not a Module: it has no parameters to train. Subclass nn.Module, "
+            f"the model is a {type(model).__name__}, not a Module: it has no parameters to train. "
+            "Subclass nn.Module, "
             "or use bp.value_and_grad on a function of arrays."
         )
     return dict(model.__backpass_cells__())
@@ -32,7 +33,9 @@ def parameters_of(model: Any) -> dict[str, Cell]:
 
 
 def model_dtype(model: Any) -> np.dtype[Any]:
-    """The floating dtype of the first parameter (of any floating Cell where none is trainable); else float32."""
+    """The floating dtype of the first parameter (of any floating Cell where none is trainable);
+    else float32.
+    """
     cells = list(cells_of(model).values())
     floating = [c for c in cells if c.dtype.kind == "f"]
     trainable = [c for c in floating if c.trainable]
@@ -83,7 +86,8 @@ def check_finite_weights(arrays: Mapping[str, np.ndarray]) -> None:
         if array.dtype.kind == "f" and not np.all(np.isfinite(array)):
             bad = int(np.sum(~np.isfinite(array)))
             raise NonFiniteError(
-                f"parameter {name!r} holds {bad:,} of {array.size:,} values that are NaN or infinite, so no checkpoint "
+                f"parameter {name!r} holds {bad:,} of {array.size:,} values that are NaN or "
+                "infinite, so no checkpoint "
                 "is written; the one before stays. Lower the learning rate, or clip the gradient."
             )
 

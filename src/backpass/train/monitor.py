@@ -1,7 +1,8 @@
 """Monitors: which value a callback watches, and which direction is better.
 
-Names are Keras's: `loss`, `accuracy`, ... of the training data, `val_loss`, `val_accuracy`, ... of the validation
-data, and `lr`, `gradient_norm`. The direction is the metric's own; losses and norms are better when they fall.
+Names are Keras's: `loss`, `accuracy`, ... of the training data, `val_loss`, `val_accuracy`, ... of
+the validation data, and `lr`, `gradient_norm`. The direction is the metric's own; losses and norms
+are better when they fall.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ class Monitor:
                 else closest_name(self.name, logs)
             )
             raise ConfigError(
-                f"the monitor {self.name!r} is no value of this run.{way_out} There are: {', '.join(logs)}."
+                f"the monitor {self.name!r} is no value of this run.{way_out} There are: "
+                f"{', '.join(logs)}."
             )
         value = logs[self.name]
         return math.nan if value is None else float(value)
@@ -82,8 +84,10 @@ def monitor_of(trainer: Trainer, name: str, mode: Mode = "auto", min_delta: floa
     if higher is None:
         known = [*_FALLING, *directions]
         raise ConfigError(
-            f"monitor {name!r}: it is not known whether it should rise or fall.{closest_name(plain, known)} Give "
-            f"mode='min' or mode='max', or monitor one of {', '.join(known)} (val_... for validation)."
+            f"monitor {name!r}: it is not known whether it should rise or "
+            f"fall.{closest_name(plain, known)} Give "
+            f"mode='min' or mode='max', or monitor one of {', '.join(known)} (val_... for "
+            "validation)."
         )
     return Monitor(name, "max" if higher else "min", abs(min_delta))
 

@@ -1,8 +1,10 @@
-"""NaN and infinity in a step: which operation made the first one, near which parameter, on which line.
+"""NaN and infinity in a step: which operation made the first one, near which parameter, on which
+line.
 
-The step changed nothing, so its graph is run again on the same batch by the interpreter, every value is kept, and the
-walk goes back from the loss (or the gradient's norm) through values that are not finite to an operation whose inputs
-all are. Values that are not finite but reach neither, such as an unselected branch of `np.where`, are not blamed.
+The step changed nothing, so its graph is run again on the same batch by the interpreter, every
+value is kept, and the walk goes back from the loss (or the gradient's norm) through values that are
+not finite to an operation whose inputs all are. Values that are not finite but reach neither, such
+as an unselected branch of `np.where`, are not blamed.
 """
 
 from __future__ import annotations
@@ -36,7 +38,8 @@ def non_finite_error(
     where = f"epoch {trainer.epoch}, step {trainer.step + 1}"
     cause = _cause(trainer, batch, last, 0 if loss_is_bad else 1)
     return NonFiniteError(
-        f"{what} in {where}. {cause} That step was not applied, so the model is as after step {trainer.step}; "
+        f"{what} in {where}. {cause} That step was not applied, so the model is as after step "
+        f"{trainer.step}; "
         f"{trainer.way_to_resume()} {WAY_OUT}"
     )
 
@@ -49,7 +52,10 @@ def _cause(trainer: Trainer, batch: Batch, last: bool, output: int) -> str:
             return f"The batch itself is to blame: {name} hold {_bad_count(array)}."
     for name, cell in cells_of(trainer.model).items():
         if not _is_finite(cell.read()):
-            return f"Parameter {name!r} holds {_bad_count(cell.read())} since the step before: its update overflowed."
+            return (
+                f"Parameter {name!r} holds {_bad_count(cell.read())} since the step before: its "
+                "update overflowed."
+            )
     try:
         graph, operands = trainer.training_step.graph(batch, last=last)
         return _first_bad(graph, operands, cells_of(trainer.model), output)
@@ -83,13 +89,15 @@ def _first_bad(
         return "The value was not finite from the start."
     of_cell = {c: name for name, c in names.items()}
     parameters = {
-        v: of_cell[c] for v, (_, c) in zip(graph.inputs, operands, strict=True) if c in of_cell
+        v: of_cell[cell]
+        for v, (_, cell) in zip(graph.inputs, operands, strict=True)
+        if cell is not None and cell in of_cell
     }
     return _sentence(node, array, parameters, list(names))
 
 
 def _origin(output: Value, array: Any) -> Node | None:
-    """The node on the way back from a bad value whose own inputs are all finite, constants aside."""
+    """The node on the way back from a bad value whose own inputs are finite, constants aside."""
     v = output
     found: Node | None = None
     while v.node is not None:
@@ -108,7 +116,8 @@ def _sentence(node: Node, array: Any, parameters: dict[Value, str], order: list[
     place = "" if near is None else f", at parameter {near!r} (layer {layer_number(near, order)})"
     line = "" if node.source is None else f", {node.source}"
     return (
-        f"The first bad operation is {node.primitive.name} of {' and '.join(given) or 'nothing'}, which gives "
+        f"The first bad operation is {node.primitive.name} of {' and '.join(given) or 'nothing'}, "
+        "which gives "
         f"{_bad_count(array(result))}{place}{line}."
     )
 

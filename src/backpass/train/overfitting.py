@@ -1,8 +1,9 @@
 """OverfittingWarning: says when training gets better and validation gets worse.
 
-The rule: the validation value has been worse than its best for `patience` epochs in a row, the training value is
-better now than in that best epoch, and the gap between validation and training is more than `gap` of the training
-value's size. All three: noise in one epoch, or a model that is merely worse on other data, is not overfitting.
+The rule: the validation value has been worse than its best for `patience` epochs in a row, the
+training value is better now than in that best epoch, and the gap between validation and training is
+more than `gap` of the training value's size. All three: noise in one epoch, or a model that is
+merely worse on other data, is not overfitting.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ class OverfittingWarning(Callback):
     def __init__(self, patience: int = 3, gap: float = 0.1) -> None:
         if patience < 1 or not gap >= 0:
             raise ConfigError(
-                f"OverfittingWarning: patience={patience!r}, gap={gap!r}; give at least 1 and at least 0."
+                f"OverfittingWarning: patience={patience!r}, gap={gap!r}; give at least 1 and at "
+                "least 0."
             )
         self.patience, self.gap = patience, gap
         self._forget()
@@ -63,7 +65,8 @@ class OverfittingWarning(Callback):
         if self.worse >= self.patience and loss < self.loss_then and gap > self.gap:
             self.since = self.since or self.best_epoch + 1
             trainer.note(
-                f"overfitting since epoch {self.since}: the training loss fell from {self.loss_then:.4g} to {loss:.4g}, "
+                f"overfitting since epoch {self.since}: the training loss fell from "
+                f"{self.loss_then:.4g} to {loss:.4g}, "
                 f"the validation loss rose from {self.best:.4g} to {held_out:.4g}"
             )
 

@@ -1,7 +1,9 @@
-"""State of callbacks and schedules as JSON: nested containers of plain values, with arrays set aside.
+"""State of callbacks and schedules as JSON: nested containers of plain values, with arrays set
+aside.
 
-JSON has no arrays, tuples or integer keys, so these are marked: `{"$array": name}`, `{"$tuple": [...]}`,
-`{"$dict": [[key, value], ...]}`. Floats are written in full, so they come back with the same bits.
+JSON has no arrays, tuples or integer keys, so these are marked: `{"$array": name}`, `{"$tuple":
+[...]}`, `{"$dict": [[key, value], ...]}`. Floats are written in full, so they come back with the
+same bits.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ from backpass.errors import CheckpointError
 
 
 def pack(value: Any, arrays: dict[str, np.ndarray], name: str) -> Any:
-    """What JSON can hold of a value; arrays in it go to `arrays` under names that begin with `name`.
+    """What JSON can hold of a value; arrays in it go to `arrays` under names that begin with
+    `name`.
 
     Raises:
         CheckpointError: it holds something else, such as an object of a class.
@@ -41,7 +44,8 @@ def pack(value: Any, arrays: dict[str, np.ndarray], name: str) -> Any:
         parts = [pack(v, arrays, f"{name}.{i}") for i, v in enumerate(value)]
         return parts if isinstance(value, list) else {"$tuple": parts}
     raise CheckpointError(
-        f"{name} holds a {type(value).__name__}, which a checkpoint cannot: state_dict may hold arrays, numbers, texts, "
+        f"{name} holds a {type(value).__name__}, which a checkpoint cannot: state_dict may hold "
+        "arrays, numbers, texts, "
         "None, and lists, tuples and dicts of them."
     )
 

@@ -1,7 +1,8 @@
-"""ProgressBar: loss, metrics, gradient norm and time left, as a bar on a terminal and as plain lines elsewhere.
+"""ProgressBar: loss, metrics, gradient norm and time left, as a bar on a terminal and as plain
+lines elsewhere.
 
-What cannot be shown must not end a run: without `rich`, without a terminal or with a closed pipe it shows less, down
-to nothing. It keeps no state and changes nothing.
+What cannot be shown must not end a run: without `rich`, without a terminal or with a closed pipe it
+shows less, down to nothing. It keeps no state and changes nothing.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ class ProgressBar(Callback):
     """Shows how training goes.
 
     Args:
-        style: `"bar"`, `"lines"`, or `"auto"`: a bar if the stream is a terminal and rich is installed.
+        style: `"bar"`, `"lines"`, or `"auto"`: a bar if the stream is a terminal and rich is
+            installed.
         stream: where to; default standard error, as it is when `fit` starts.
     """
 
@@ -118,8 +120,8 @@ class ProgressBar(Callback):
 def epoch_line(record: Mapping[str, Any], last_epoch: int) -> str:
     """An epoch's record as one line for people.
 
-    >>> epoch_line({"epoch": 2, "train": {"loss": 0.5}, "validation": {"loss": 0.75}, "lr": 0.001}, 9)
-    'epoch 2/9  loss 0.5  val_loss 0.75  lr 0.001'
+    >>> epoch_line({"epoch": 2, "train": {"loss": 0.5}, "lr": 0.001}, 9)
+    'epoch 2/9  loss 0.5  lr 0.001'
     """
     shown = [f"epoch {record['epoch']}/{last_epoch}"]
     for name, value in logs_of(record).items():

@@ -1,7 +1,8 @@
 """A whole run as the content of a checkpoint, and back: all or nothing.
 
-Arrays: `model.*` (all Cells, the counters of random layers too), `optimizer.*`, `loss.*`, `metric.*` (the sums of a
-running epoch) and `state.*` (arrays of callbacks). JSON: the counters, the callbacks' other state, what the data were,
+Arrays: `model.*` (all Cells, the counters of random layers too), `optimizer.*`, `loss.*`,
+`metric.*` (the sums of a running epoch) and `state.*` (arrays of callbacks). JSON: the counters,
+the callbacks' other state, what the data were,
 and the history: its length and SHA-256 where it is in history.jsonl, else the records themselves.
 """
 
@@ -67,7 +68,8 @@ def load_run(trainer: Trainer, path: Path) -> dict[str, Any]:
     """Put a trainer into the state of a checkpoint; returns what it says of the data.
 
     Raises:
-        CheckpointError: the file cannot be read or does not fit; model and optimizer are unchanged then.
+        CheckpointError: the file cannot be read or does not fit; model and optimizer are unchanged
+        then.
     """
     content = read_file(path)
     try:
@@ -76,7 +78,8 @@ def load_run(trainer: Trainer, path: Path) -> dict[str, Any]:
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(
-            f"{path} does not hold what a checkpoint holds: {type(error).__name__}: {str(error)[:200]}."
+            f"{path} does not hold what a checkpoint holds: {type(error).__name__}: "
+            f"{str(error)[:200]}."
         ) from error
 
 
@@ -84,16 +87,19 @@ def _load(trainer: Trainer, path: Path, content: Content) -> dict[str, Any]:
     document, arrays = content.document, content.arrays
     if document.get("format") != FORMAT:
         raise CheckpointError(
-            f"{path} has the checkpoint format {str(document.get('format'))[:20]}; this version reads {FORMAT}."
+            f"{path} has the checkpoint format {str(document.get('format'))[:20]}; this version "
+            f"reads {FORMAT}."
         )
     if document["optimizer"] != type(trainer.optimizer).__name__:
         raise CheckpointError(
-            f"{path} was written with the optimizer {str(document['optimizer'])[:80]}; this trainer has "
+            f"{path} was written with the optimizer {str(document['optimizer'])[:80]}; this "
+            "trainer has "
             f"{type(trainer.optimizer).__name__}."
         )
     if document["seed"] != trainer.seed:
         raise CheckpointError(
-            f"{path} was written with seed={str(document['seed'])[:40]}; this trainer has seed={trainer.seed}."
+            f"{path} was written with seed={str(document['seed'])[:40]}; this trainer has "
+            f"seed={trainer.seed}."
         )
     cells = _cells(trainer)
     _check_arrays(path, cells, arrays)
@@ -196,7 +202,8 @@ def _metric_states(trainer: Trainer, arrays: Mapping[str, np.ndarray]) -> list[t
     stored = {name.split(".")[1] for name in arrays if name.startswith("metric.")}
     if stored != names:
         raise CheckpointError(
-            f"the checkpoint has the metrics {sorted(stored)} and this trainer {sorted(names)}; give the same."
+            f"the checkpoint has the metrics {sorted(stored)} and this trainer {sorted(names)}; "
+            "give the same."
         )
     for metric in trainer.metrics:
         prefix = f"metric.{metric.name}."
@@ -214,7 +221,8 @@ def _load_callbacks(
     own = [type(c).__name__ for c in callbacks]
     if stored != own:
         raise CheckpointError(
-            f"{path} has the callbacks {', '.join(stored) or 'none'} and this trainer {', '.join(own) or 'none'} "
+            f"{path} has the callbacks {', '.join(stored) or 'none'} and this trainer "
+            f"{', '.join(own) or 'none'} "
             "(those with a state); give the same ones."
         )
     for callback, entry in zip(callbacks, entries, strict=True):

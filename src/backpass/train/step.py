@@ -1,8 +1,10 @@
-"""The training step: forward, loss, backward, clipping and the optimizer's update as one jitted function.
+"""The training step: forward, loss, backward, clipping and the optimizer's update as one jitted
+function.
 
-With accumulation there are two: one that adds a batch's gradients, weighted by its samples, to a sum, and one that
-does the same and then updates with the sum over all samples. A step whose loss or gradient is not finite changes
-nothing: every Cell it wrote keeps its old value, chosen inside the step, so the state is still the last good one.
+With accumulation there are two: one that adds a batch's gradients, weighted by its samples, to a
+sum, and one that does the same and then updates with the sum over all samples. A step whose loss or
+gradient is not finite changes nothing: every Cell it wrote keeps its old value, chosen inside the
+step, so the state is still the last good one.
 """
 
 from __future__ import annotations
@@ -14,13 +16,14 @@ from typing import Any
 import numpy as np
 
 from backpass import optim
+from backpass.errors import ConfigError
 from backpass.ir import Graph
 from backpass.jit import Jitted, jit
 from backpass.trace import Cell, Stateful
 from backpass.trace.cells import Gradients
 from backpass.train.batches import Batch
 from backpass.train.callback import FlowSample, StepResult
-from backpass.train.loss_weight import aligned, batch_weight
+from backpass.train.loss_weight import aligned, batch_weight, divides_by_weights
 from backpass.transforms import value_and_grad
 
 
@@ -82,6 +85,11 @@ class TrainingStep:
         flow: bool,
         jit: bool,
     ) -> None:
+        if accumulate > 1 and getattr(loss, "reduction", "mean") == "sum":
+            raise ConfigError(
+                f"accumulate={accumulate} takes the mean over all accumulated samples, but the loss "
+                'has reduction="sum"; use reduction="mean".'
+            )
         self.model, self.loss, self.optimizer = model, loss, optimizer
         self.clip_norm, self.clip_value, self.flow = clip_norm, clip_value, flow
         self.parameters = {n: c for n, c in model.__backpass_cells__().items() if c.trainable}
@@ -147,6 +155,12 @@ class TrainingStep:
             return value, (predictions, batch_weight(of, predictions, wanted))
 
         (value, (predictions, weight)), gradients = value_and_grad(objective, has_aux=True)(model)
+        if divides_by_weights(of):  # a batch whose targets are all ignored is 0 / 0: it counts nothing
+            value = np.where(weight > 0, value, np.zeros((), value.dtype))
+            gradients = Gradients(
+                {n: np.where(weight > 0, g, np.zeros((), g.dtype)) for n, g in gradients.items()},
+                gradients.cells,
+            )
         return value, weight, predictions, gradients
 
     def _run_full(self, model: Any, loss: Any, optimizer: Any, inputs: Any, targets: Any) -> Any:
@@ -167,6 +181,7 @@ class TrainingStep:
         value, weight, predictions, gradients = self._gradients(model, loss, inputs, targets)
         _add_weighted(sums, gradients, value, weight)
         total = sums.weight.read()
+        total = np.where(total > 0, total, 1.0)
         mean = Gradients(
             {n: (c.read() / total.astype(c.dtype)) for n, c in sums.sums.items()}, gradients.cells
         )
@@ -238,7 +253,9 @@ def _cells_of(arguments: tuple[Any, ...]) -> list[Cell]:
 
 
 def _guarded(function: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
-    """Keep every Cell as it was unless loss and gradient are finite; adds `finite` to what the step gives."""
+    """Keep every Cell as it was unless loss and gradient are finite; adds `finite` to what the step
+    gives.
+    """
 
     def guarded(*arguments: Any) -> dict[str, Any]:
         cells = _cells_of(arguments)
@@ -257,12 +274,13 @@ def _guarded(function: Callable[..., dict[str, Any]]) -> Callable[..., dict[str,
 
 
 def _restoring(function: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
-    """The same for an eager step, which writes in place: a copy is put back if it was not finite."""
+    """The same for an eager step, which writes in place: a copy is put back if need be."""
 
     def restoring(*arguments: Any) -> dict[str, Any]:
         cells = _cells_of(arguments)
         before = [np.array(cell.read()) for cell in cells]
-        found = function(*arguments)
+        with np.errstate(all="ignore"):  # a bad step is reported as an error, not as a warning
+            found = function(*arguments)
         if not found["finite"]:
             for cell, old in zip(cells, before, strict=True):
                 cell.write(old)
@@ -279,7 +297,8 @@ def _flow_sample(found: Any) -> FlowSample | None:
         np.array(found[k], dtype=np.float64)
         for k in ("gradient_norms", "update_norms", "weight_norms")
     ]
-    return FlowSample(*numbers, tuple([np.asarray(a) for a in found["alive"]]))
+    alive = tuple([np.asarray(a) for a in found["alive"]])
+    return FlowSample(numbers[0], numbers[1], numbers[2], alive)
 
 
 __all__ = ["Accumulator", "Outcome", "TrainingStep", "global_norm"]

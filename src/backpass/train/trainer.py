@@ -1,8 +1,9 @@
-"""Trainer: fit, evaluate, predict. The face of this room; the loop itself is in `loop`, the step in `step`.
+"""Trainer: fit, evaluate, predict. The face of this room; the loop itself is in `loop`, the step in
+`step`.
 
-The names follow Keras and Lightning. One trainer holds a model, a loss, an optimizer, and how far they have come
-(`epoch`, `step`, `history`); calling `fit` again goes on from there. With one seed, one machine and one version the
-result is the same bits, also when the run was killed and resumed.
+The names follow Keras and Lightning. One trainer holds a model, a loss, an optimizer, and how far
+they have come (`epoch`, `step`, `history`); calling `fit` again goes on from there. With one seed,
+one machine and one version the result is the same bits, also when the run was killed and resumed.
 """
 
 from __future__ import annotations
@@ -37,22 +38,31 @@ class Trainer:
     """Trains a model on batches, and says how good it is.
 
     Args:
-        model: a Module: called with the inputs it gives predictions. Its parameters are updated in place.
-        loss: called with (predictions, targets) it gives a floating scalar, the mean over the batch: a loss Module
-            such as `nn.CrossEntropyLoss()`, or a function.
-        optimizer: made with the model's parameters; None for a trainer that only evaluates and predicts.
-        metrics: names (see `backpass.metrics.names()`) or Metric objects, computed for training and validation data.
-        callbacks: see `Callback`. A progress display is added unless `progress="none"` or one is among them.
-        scheduler: a learning-rate schedule of `backpass.optim.lr_scheduler`, or a `LearningRateSchedule`.
-        scheduler_interval: `"epoch"` steps the scheduler after each epoch, `"step"` after each optimizer step.
-        scheduler_monitor: what ReduceLROnPlateau watches; default val_loss, or loss without validation data.
+        model: a Module: called with the inputs it gives predictions. Its parameters are updated in
+            place.
+        loss: called with (predictions, targets) it gives a floating scalar, the mean over the
+            batch: a loss Module such as `nn.CrossEntropyLoss()`, or a function.
+        optimizer: made with the model's parameters; None for a trainer that only evaluates and
+            predicts.
+        metrics: names (see `backpass.metrics.names()`) or Metric objects, computed for training and
+            validation data.
+        callbacks: see `Callback`. A progress display is added unless `progress="none"` or one is
+            among them.
+        scheduler: a learning-rate schedule of `backpass.optim.lr_scheduler`, or a
+            `LearningRateSchedule`.
+        scheduler_interval: `"epoch"` steps the scheduler after each epoch, `"step"` after each
+            optimizer step.
+        scheduler_monitor: what ReduceLROnPlateau watches; default val_loss, or loss without
+            validation data.
         gradient_clip_norm: the 2-norm above which the whole gradient is scaled down to it.
         gradient_clip_value: the absolute value at which each element of the gradient is cut.
-        accumulate: batches whose gradients make one optimizer step. The gradient is that of the mean over all their
-            samples, also when the last batch is smaller; what is left at the end of an epoch makes a step of its own.
+        accumulate: batches whose gradients make one optimizer step. The gradient is that of the
+            mean over all their samples, also when the last batch is smaller; what is left at the
+            end of an epoch makes a step of its own.
         seed: decides the order of the samples, with the epoch: 0 <= seed < 2**64.
         jit: compile the step; False runs it eagerly, where `print` and `pdb` in the model work.
-        progress: `"bar"`, `"lines"` (one plain line an epoch), `"none"`, or `"auto"`: a bar on a terminal, else lines.
+        progress: `"bar"`, `"lines"` (one plain line an epoch), `"none"`, or `"auto"`: a bar on a
+            terminal, else lines.
         directory: the run folder: history.jsonl and checkpoints/ go there. None writes nothing.
 
     Attributes:
@@ -134,24 +144,28 @@ class Trainer:
         """Train for `epochs` more epochs.
 
         Args:
-            data: `(x, y)` arrays or frames of N samples; `(x1, x2, ..., y)` for a model of several inputs; a
-                `DataLoader` of such arrays; or an iterable (or a function that gives one) of ready-made batches.
-                Floating arrays are cast to the model's dtype.
+            data: `(x, y)` arrays or frames of N samples; `(x1, x2, ..., y)` for a model of several
+                inputs; a `DataLoader` of such arrays; or an iterable (or a function that gives one)
+                of ready-made batches. Floating arrays are cast to the model's dtype.
             validation_data: the same, run after every epoch without training; None for none.
-            epochs: how many more; 0 does nothing. With `resume`, what the interrupted `fit` was given.
+            epochs: how many more; 0 does nothing. With `resume`, what the interrupted `fit` was
+                given.
             batch_size: samples in a batch, of arrays and frames; the last batch may have fewer.
             shuffle: a new order in each epoch, decided by (seed, epoch) alone.
             drop_last: leave out a last batch that is not full.
-            resume: a checkpoint, or a run folder whose newest checkpoint is taken: go on exactly where it was saved.
+            resume: a checkpoint, or a run folder whose newest checkpoint is taken: go on exactly
+                where it was saved.
 
         Returns:
             The history of all epochs so far (`trainer.history`).
 
         Raises:
             DataError: the data are empty, hold NaN or infinity, differ in length, or were used up.
-            NonFiniteError: the loss or the gradient became NaN or infinite; that step is not applied.
+            NonFiniteError: the loss or the gradient became NaN or infinite; that step is not
+                applied.
             CheckpointError: `resume` cannot be read, or does not fit this trainer or data.
-            TrainingInterrupted: (KeyboardInterrupt) Ctrl-C; the step was finished and a checkpoint saved.
+            TrainingInterrupted: (KeyboardInterrupt) Ctrl-C; the step was finished and a checkpoint
+                saved.
         """
         if self.optimizer is None:
             raise ConfigError("fit needs an optimizer: Trainer(model, loss, optimizer).")
@@ -177,7 +191,8 @@ class Trainer:
         """The loss and the metrics of data, without training; `data` as in `fit`.
 
         Returns:
-            `{"loss": ..., "accuracy": ..., ...}`: the mean loss over all samples, and each scalar metric.
+            `{"loss": ..., "accuracy": ..., ...}`: the mean loss over all samples, and each scalar
+            metric.
 
         Raises:
             DataError: as in `fit`.
@@ -196,7 +211,8 @@ class Trainer:
             batch_size: samples at a time.
 
         Returns:
-            (N, ...) raw outputs: logits for a classifier that was trained with a cross-entropy of logits.
+            (N, ...) raw outputs: logits for a classifier that was trained with a cross-entropy of
+            logits.
 
         Raises:
             DataError: there are no rows, or values are NaN or infinite.
@@ -207,7 +223,8 @@ class Trainer:
             return self._evaluator.predict(batches)
 
     def save(self, path: str | Path) -> None:
-        """Write a checkpoint: everything that `load`, or `fit(resume=path)`, needs. Atomic: old or new, never neither.
+        """Write a checkpoint: everything that `load`, or `fit(resume=path)`, needs. Atomic: old or
+        new, never neither.
 
         Raises:
             OSError: the system's reason; a file that was there is whole.
@@ -219,7 +236,8 @@ class Trainer:
         """Take model, optimizer, callbacks, counters and history from a checkpoint or a run folder.
 
         Raises:
-            CheckpointError: the file is damaged, hostile, or of another model; nothing is changed then.
+            CheckpointError: the file is damaged, hostile, or of another model; nothing is changed
+            then.
         """
         load_run(self, find_checkpoint(path))
 
@@ -262,7 +280,9 @@ class Trainer:
             self.state.messages.append(message)
 
     def weights(self) -> dict[str, np.ndarray]:
-        """A copy of the model's arrays by name: those that were just validated (the averaged ones under EMA)."""
+        """A copy of the model's arrays by name: those that were just validated (the averaged ones
+        under EMA).
+        """
         return copy_weights(self.model, self.state.averaged)
 
     def way_to_resume(self) -> str:
@@ -304,7 +324,8 @@ def _all_callbacks(
     for callback in items:
         if not isinstance(callback, Callback):
             raise ConfigError(
-                f"a callback is an object of a subclass of backpass.train.Callback, not {callback!r}."
+                "a callback is an object of a subclass of backpass.train.Callback, not "
+                f"{callback!r}."
             )
     if isinstance(scheduler, Callback):
         items.append(scheduler)
