@@ -1,8 +1,9 @@
 """custom_vjp: a function with a backward rule of the user's own.
 
-The forward rule runs as ordinary traced code on stopped arguments; its results then pass a
-`custom_vjp` node, an identity on the outputs that also takes the arguments and residuals. Nothing
-flows back into the forward rule's own nodes; the user's backward rule gives the cotangents of the
+The forward rule runs as ordinary traced code; its results then pass a `custom_vjp` node, an
+identity on the outputs that also takes the residuals and arguments. A cotangent of the node goes to
+the arguments alone, by the user's backward rule, and none to the forward rule's own nodes. Those
+serve the second derivative: the backward rule is a function of residuals, and these of the
 arguments. So no graph has to be captured, and closures, nesting, jit and vmap need no special case.
 """
 
@@ -11,6 +12,8 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from typing import Any
+
+import numpy as np
 
 from backpass.dtypes import is_float
 from backpass.errors import ShapeError, TreeError
@@ -83,7 +86,7 @@ def _pull(
     residuals = inputs[count : count + n_res]
     arguments = inputs[count + n_res :]
     filled = [zeros_like(y) if ct is None else ct for ct, y in zip(cts, outputs, strict=True)]
-    flat = rule(tuple(map(_shown, residuals)), tuple(map(_shown, filled)))
+    flat = rule(tuple(map(_shown, residuals)), tuple(map(_given, filled)))
     pulled: list[Operand | None] = [None] * (count + n_res)
     for ct, x in zip(flat, arguments, strict=True):
         pulled.append(None if ct is None else _checked(rule.name, operand(unwrap(ct)), x))
@@ -103,7 +106,22 @@ def _checked(name: str, ct: Operand, x: Operand) -> Operand:
 
 
 def _shown(x: Operand) -> Any:
-    return wrap(x) if is_live(x) else to_result(x)
+    """A residual as the backward rule sees it: it may be kept for another call, so read-only."""
+    if is_live(x):
+        return wrap(x)
+    kept = to_result(x)
+    if isinstance(kept, np.ndarray):
+        kept = kept.view()
+        kept.flags.writeable = False
+    return kept
+
+
+def _given(x: Operand) -> Any:
+    """A cotangent as the backward rule sees it: its own, since others may hold the same array."""
+    if is_live(x):
+        return wrap(x)
+    kept = to_result(x)
+    return np.array(kept) if isinstance(kept, np.ndarray) else kept
 
 
 def _batch(
@@ -167,8 +185,7 @@ class custom_vjp:
             return self.function(*args)
         fwd, bwd = self.rules
         leaves = [operand(unwrap(x)) for x in plain]
-        stopped = unflatten(flatten(args)[1], [wrap(el.stop(x)) for x in leaves])
-        made = fwd(*stopped)
+        made = fwd(*unflatten(flatten(args)[1], [wrap(x) for x in leaves]))
         if not isinstance(made, tuple) or len(made) != 2:
             raise TypeError(f"custom_vjp {name}: the forward rule must return (output, residuals)")
         outputs, out_tree = flatten(made[0])
