@@ -4,6 +4,7 @@ are torch's keys.
 
 from __future__ import annotations
 
+import itertools
 import operator
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
@@ -119,6 +120,17 @@ class ModuleList(_Numbered):
 
     def __iadd__(self, modules: Iterable[Module]) -> Self:
         return self.extend(modules)
+
+    def __repr__(self) -> str:
+        lines = []
+        for text, run in itertools.groupby(enumerate(map(repr, self)), key=lambda pair: pair[1]):
+            places = [i for i, _ in run]
+            repeated = len(places) > 1
+            name = (
+                f"({places[0]}-{places[-1]}): {len(places)} x " if repeated else f"({places[0]}): "
+            )
+            lines.append(name + text.replace("\n", "\n  "))
+        return "ModuleList(\n  " + "\n  ".join(lines) + "\n)" if lines else "ModuleList()"
 
 
 class ModuleDict(Module):

@@ -29,6 +29,7 @@ class BatchNorm1d(Module):
         momentum: the share of the batch in the running statistics; None for their plain average
             over batches.
         affine: whether there are weight and bias, (C,) each.
+        bias: whether there is a bias, with affine.
         track_running_stats: whether running_mean, running_var and num_batches_tracked are kept.
         dtype: of the arrays; float32 if None.
     """
@@ -41,6 +42,7 @@ class BatchNorm1d(Module):
         affine: bool = True,
         track_running_stats: bool = True,
         *,
+        bias: bool = True,
         dtype: Any = None,
     ) -> None:
         super().__init__()
@@ -49,8 +51,8 @@ class BatchNorm1d(Module):
         self.momentum = momentum
         self.affine = affine
         self.track_running_stats = track_running_stats
-        for name in ("weight", "bias"):
-            self.register_parameter(name, empty(num_features, dtype=dtype) if affine else None)
+        for name, wanted in (("weight", affine), ("bias", affine and bias)):
+            self.register_parameter(name, empty(num_features, dtype=dtype) if wanted else None)
         kind = FLOAT if dtype is None else dtype
         tracked = track_running_stats
         self.register_buffer("running_mean", np.zeros(num_features, kind) if tracked else None)
@@ -68,8 +70,9 @@ class BatchNorm1d(Module):
     def reset_parameters(self) -> None:
         """weight 1, bias 0, and the running statistics as at the start."""
         self.reset_running_stats()
-        if self.affine:
+        if self.weight is not None:
             init.ones_(self.weight)
+        if self.bias is not None:
             init.zeros_(self.bias)
 
     def forward(self, input: Any) -> Any:
@@ -101,6 +104,7 @@ class BatchNorm1d(Module):
         """Its options."""
         return (
             f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
+            f"bias={self.bias is not None}, "
             f"track_running_stats={self.track_running_stats}"
         )
 
@@ -214,6 +218,7 @@ class GroupNorm(Module):
         num_channels: C.
         eps: added to the variance.
         affine: whether there are weight and bias, (C,) each.
+        bias: whether there is a bias, with affine.
         dtype: of the arrays; float32 if None.
     """
 
@@ -224,6 +229,7 @@ class GroupNorm(Module):
         eps: float = 1e-5,
         affine: bool = True,
         *,
+        bias: bool = True,
         dtype: Any = None,
     ) -> None:
         super().__init__()
@@ -235,14 +241,15 @@ class GroupNorm(Module):
         self.num_channels = num_channels
         self.eps = eps
         self.affine = affine
-        for name in ("weight", "bias"):
-            self.register_parameter(name, empty(num_channels, dtype=dtype) if affine else None)
+        for name, wanted in (("weight", affine), ("bias", affine and bias)):
+            self.register_parameter(name, empty(num_channels, dtype=dtype) if wanted else None)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """weight 1, bias 0."""
-        if self.affine:
+        if self.weight is not None:
             init.ones_(self.weight)
+        if self.bias is not None:
             init.zeros_(self.bias)
 
     def forward(self, input: Any) -> Any:
@@ -254,4 +261,7 @@ class GroupNorm(Module):
 
     def extra_repr(self) -> str:
         """Its options."""
-        return f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.affine}"
+        return (
+            f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.affine}, "
+            f"bias={self.bias is not None}"
+        )

@@ -56,11 +56,19 @@ def prelu(input: Any, weight: Any) -> Any:
 
 
 def _elu(x: Any, alpha: float, scale: float, rate: float) -> Any:
-    """scale * x above 0, else scale * alpha * (exp(rate * x) - 1); exp never sees a positive
+    """scale * x above 0, scale * alpha * (exp(rate * x) - 1) below; exp never sees a positive
     number.
+
+    At 0 it is linear with the lower slope: PyTorch's first and second derivative there.
     """
-    below = np.where(x > 0, 0.0, x) * rate
-    return np.where(x > 0, x * scale, np.expm1(below) * (scale * alpha))
+    below = np.expm1(np.where(x < 0, x, 0.0) * rate) * (scale * alpha)
+    return np.where(x < 0, below, x * np.where(x > 0, scale, scale * alpha * rate).astype(x.dtype))
+
+
+def _softplus(x: Any) -> Any:
+    """log(1 + exp(x)) without overflow."""
+    with np.errstate(invalid="ignore"):  # NumPy warns of a NaN that was there before
+        return np.logaddexp(x, 0.0)
 
 
 def elu(input: Any, alpha: float = 1.0) -> Any:
@@ -106,18 +114,18 @@ def softplus(input: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
     """log(1 + exp(beta * x)) / beta, and x itself where beta * x is above the threshold."""
     x = floating(input)
     scaled = x * beta
-    return np.where(scaled > threshold, x, np.logaddexp(scaled, 0.0) / beta)
+    return np.where(scaled > threshold, x, _softplus(scaled) / beta)
 
 
 def mish(input: Any) -> Any:
     """x * tanh(softplus(x)). (Misra 2020)"""
     x = floating(input)
-    return x * np.tanh(np.logaddexp(x, 0.0))
+    return x * np.tanh(_softplus(x))
 
 
 def logsigmoid(input: Any) -> Any:
     """log(sigmoid(x))."""
-    return -np.logaddexp(-floating(input), 0.0)
+    return -_softplus(-floating(input))
 
 
 def tanh(input: Any) -> Any:

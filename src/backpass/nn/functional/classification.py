@@ -21,6 +21,7 @@ from backpass.nn.functional.values import (
     integers,
     one_shape,
     reduced,
+    rows,
     value,
 )
 
@@ -131,7 +132,7 @@ class _Labels:
         sound = np.where(labels < 0, self.classes, labels)
         self.labels = np.where(self.ignored, 0, sound)
         self._check_range(labels, ignore_index)
-        own = np.ones((), x.dtype) if weight is None else value(weight)[self.labels]
+        own = np.ones((), x.dtype) if weight is None else rows(value(weight), self.labels)
         self.weights = np.where(self.ignored, 0.0, own)
 
     def _check_range(self, labels: Any, ignore_index: int) -> None:

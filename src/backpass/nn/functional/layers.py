@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from backpass.errors import ConfigError, ShapeError, UnsupportedError
-from backpass.nn.functional.values import floating, integers, value
+from backpass.nn.functional.values import floating, integers, rows, value
 from backpass.nn.rng import RngState
 from backpass.trace import Cell
 from backpass.transforms import stop_gradient
@@ -62,11 +62,11 @@ def embedding(input: Any, weight: Any, padding_idx: int | None = None) -> Any:
     count = w.shape[0]
     # NumPy would read a negative index from the end; sent past the end it raises, eager and
     # compiled.
-    rows = w[np.where(index < 0, count, index)]
+    found = rows(w, np.where(index < 0, count, index))
     if padding_idx is None:
-        return rows
+        return found
     row = padding_idx + count if padding_idx < 0 else padding_idx
-    return np.where((index == row)[..., None], stop_gradient(rows), rows)
+    return np.where((index == row)[..., None], stop_gradient(found), found)
 
 
 def dropout(input: Any, p: float = 0.5, training: bool = True, *, rng: RngState) -> Any:

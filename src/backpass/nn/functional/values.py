@@ -15,6 +15,8 @@ from backpass.dtypes import is_float
 from backpass.errors import ConfigError, DTypeError, ShapeError
 from backpass.ir import Primitive, is_live
 from backpass.ops.elementwise import as_float
+from backpass.ops.indexing import getitem
+from backpass.ops.operand import operand
 from backpass.trace import Cell, Tracer, unwrap, wrap
 
 REDUCTIONS = ("none", "mean", "sum")
@@ -36,6 +38,12 @@ def floating(x: Any) -> Any:
 def applied(primitive: Primitive, x: Any) -> Any:
     """A primitive of one floating operand."""
     found = primitive(as_float(unwrap(x)))
+    return wrap(found) if is_live(found) else found
+
+
+def rows(table: Any, index: Any) -> Any:
+    """table[index], where either may be traced; NumPy lets a plain array see no traced index."""
+    found = getitem(operand(unwrap(table)), unwrap(index))
     return wrap(found) if is_live(found) else found
 
 
