@@ -46,3 +46,16 @@ import backpass
 print(reads, threading.active_count())
 """
     assert run_python(code).strip() == "[] 1"
+
+
+def test_every_public_name_is_there_and_the_rooms_load_when_asked_for() -> None:
+    code = (
+        "import sys, backpass as bp\n"
+        "assert not {'backpass.nn', 'backpass.train', 'backpass.data'} & set(sys.modules)\n"
+        "assert bp.nn.Linear(2, 3)(__import__('numpy').ones((1, 2))).shape == (1, 3)\n"
+        "missing = [name for name in bp.__all__ if not hasattr(bp, name)]\n"
+        "assert missing == [], missing\n"
+        "assert bp.Trainer is bp.train.Trainer and set(bp.__all__) == set(dir(bp))\n"
+        "assert not hasattr(bp, 'Tensor')\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -2,9 +2,16 @@
 
 Exact gradients of plain NumPy functions and of neural networks. Start with `grad`, `value_and_grad`
 and `jit`; `backpass.nn` and `backpass.optim` build networks, `backpass.Trainer` trains them.
+
+The transforms are here when the package is imported; the rooms above them (`nn`, `optim`, `data`,
+`metrics`, `train`, `report`) and the names of `train` load when they are first asked for (PEP 562),
+so that a script that only differentiates does not pay for them.
 """
 
 from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from backpass import numpy, scipy
 from backpass.errors import BackpassError
@@ -24,13 +31,38 @@ from backpass.transforms import (
     vmap,
 )
 
+if TYPE_CHECKING:
+    from backpass import data, metrics, nn, optim, report, train
+    from backpass.nn import manual_seed
+    from backpass.train import (
+        Callback,
+        EarlyStopping,
+        ExponentialMovingAverage,
+        GradientFlow,
+        LearningRateMonitor,
+        ModelCheckpoint,
+        OverfittingWarning,
+        StochasticWeightAveraging,
+        Trainer,
+    )
+
 __version__ = "0.1.0"
 __all__ = [
     "BackpassError",
+    "Callback",
+    "EarlyStopping",
+    "ExponentialMovingAverage",
+    "GradientFlow",
+    "LearningRateMonitor",
+    "ModelCheckpoint",
+    "OverfittingWarning",
+    "StochasticWeightAveraging",
+    "Trainer",
     "__version__",
     "check_grads",
     "cond",
     "custom_vjp",
+    "data",
     "grad",
     "hessian",
     "hvp",
@@ -38,10 +70,34 @@ __all__ = [
     "jacrev",
     "jit",
     "jvp",
+    "manual_seed",
+    "metrics",
+    "nn",
     "numpy",
+    "optim",
+    "report",
     "scipy",
     "stop_gradient",
+    "train",
     "value_and_grad",
     "vjp",
     "vmap",
 ]
+ROOMS = frozenset(("data", "metrics", "nn", "optim", "report", "train"))
+
+
+def __getattr__(name: str) -> Any:
+    """Load a room, or a name of `train` (`manual_seed` of `nn`), the first time it is asked for."""
+    if name not in __all__:
+        raise AttributeError(f"module 'backpass' has no attribute {name!r}")
+    if name in ROOMS:
+        return import_module(f"backpass.{name}")
+    found = getattr(
+        import_module("backpass.nn" if name == "manual_seed" else "backpass.train"), name
+    )
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
