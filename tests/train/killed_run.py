@@ -1,14 +1,22 @@
-"""A training run in a process of its own, to be killed: `python -m tests.train.killed_run FOLDER`.
+"""Runs that are killed: `python -m tests.train.killed_run FOLDER KILLS SEED`.
 
-It resumes if the folder holds a checkpoint, and prints the SHA-256 of all weights, of the optimizer's state and of
-history.jsonl when it has come to its end. Everything that has a state takes part: dropout, momenta, a schedule,
-early stopping, averages, metrics, gradient flow, accumulation, checkpoints within epochs.
+Every run is a fork of this process, so nothing is imported twice. One is left alone; another is
+killed KILLS times at random moments after it wrote a new checkpoint, each time resumed, and at last
+left to end. Printed are, for each, a SHA-256 of all weights, of the optimizer's state and of
+history.jsonl. Everything that has a state takes part: dropout, momenta, a schedule, early stopping,
+averages, metrics, gradient flow, accumulation, checkpoints within epochs.
 """
 
 import hashlib
+import os
+import random
+import signal
 import sys
 import time
 from pathlib import Path
+
+import sklearn.metrics  # noqa: F401 - imported once, before the forks, since it takes a second
+from tests.train.runs import blobs, network
 
 from backpass import nn, optim
 from backpass.train import (
@@ -24,7 +32,6 @@ from backpass.train import (
     Trainer,
     latest_checkpoint,
 )
-from tests.train.runs import blobs, network
 
 
 class Slow(Callback):
@@ -77,5 +84,52 @@ def digest(folder: Path) -> str:
     return found.hexdigest()
 
 
+def forked(folder: Path) -> int:
+    """Train in a child process, which leaves its digest beside the folder; gives its number."""
+    child = os.fork()
+    if child == 0:
+        try:
+            text = digest(folder)
+            folder.with_suffix(".sha256").write_text(text)
+        finally:
+            os._exit(0)
+    return child
+
+
+def finished(folder: Path) -> str:
+    """Let a run come to its end."""
+    os.waitpid(forked(folder), 0)
+    return folder.with_suffix(".sha256").read_text()
+
+
+def checkpoints(folder: Path) -> set[str]:
+    """The names of a run's checkpoints."""
+    return {path.name for path in (folder / "checkpoints").glob("checkpoint-*")}
+
+
+def killed(folder: Path, chance: random.Random) -> bool:
+    """Start or resume a run and kill it; False if it came to its end before."""
+    before = checkpoints(folder)
+    child = forked(folder)
+    while checkpoints(folder) == before:
+        time.sleep(0.002)
+        if os.waitpid(child, os.WNOHANG)[0]:
+            return False
+    time.sleep(chance.uniform(0.0, 0.06))
+    os.kill(child, signal.SIGKILL)
+    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+
+
+def main() -> None:
+    """Print one line for each run, and how many kills there were."""
+    root, kills, chance = Path(sys.argv[1]), int(sys.argv[2]), random.Random(int(sys.argv[3]))
+    print(finished(root / "alone"), flush=True)  # noqa: T201
+    done = 0
+    while done < kills and killed(root / "killed", chance):
+        done += 1
+    print(finished(root / "killed"), flush=True)  # noqa: T201
+    print(finished(root / "killed"), done, flush=True)  # noqa: T201
+
+
 if __name__ == "__main__":
-    print(digest(Path(sys.argv[1])), flush=True)  # noqa: T201
+    main()

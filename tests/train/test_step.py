@@ -1,13 +1,13 @@
-"""The training step: accumulation, clipping, weights of batches, and a bad step that changes nothing."""
+"""The training step: accumulation, clipping, weights of batches, a bad step changes nothing."""
 
 from itertools import pairwise
 
 import numpy as np
 import pytest
+from tests.train.runs import blobs, network, same, trainer, weights
 
 from backpass import nn, optim
 from backpass.errors import NonFiniteError
-from tests.train.runs import blobs, network, same, trainer, weights
 
 
 def one_epoch(

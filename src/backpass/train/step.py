@@ -87,8 +87,8 @@ class TrainingStep:
     ) -> None:
         if accumulate > 1 and getattr(loss, "reduction", "mean") == "sum":
             raise ConfigError(
-                f"accumulate={accumulate} takes the mean over all accumulated samples, but the loss "
-                'has reduction="sum"; use reduction="mean".'
+                f"accumulate={accumulate} takes the mean over all accumulated samples, but the "
+                'loss has reduction="sum"; use reduction="mean".'
             )
         self.model, self.loss, self.optimizer = model, loss, optimizer
         self.clip_norm, self.clip_value, self.flow = clip_norm, clip_value, flow
@@ -155,7 +155,7 @@ class TrainingStep:
             return value, (predictions, batch_weight(of, predictions, wanted))
 
         (value, (predictions, weight)), gradients = value_and_grad(objective, has_aux=True)(model)
-        if divides_by_weights(of):  # a batch whose targets are all ignored is 0 / 0: it counts nothing
+        if divides_by_weights(of):  # 0 / 0 where all targets are ignored
             value = np.where(weight > 0, value, np.zeros((), value.dtype))
             gradients = Gradients(
                 {n: np.where(weight > 0, g, np.zeros((), g.dtype)) for n, g in gradients.items()},
