@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from backpass.ir import Value, constant, leaf, type_of
+from backpass.ops.operand import cast_to
 
 Function = Callable[..., Any]
 
@@ -37,7 +38,27 @@ def _of_shape(function: Function) -> Function:
     return create
 
 
+def as_array(a: Any, dtype: Any = None, *args: Any, **options: Any) -> Any:
+    """np.asarray(a, like=x) and its kind: a itself, or as a traced constant, in a dtype."""
+    value: Any = a if isinstance(a, Value) else constant(np.asarray(a))
+    return value if dtype is None else cast_to(value, np.dtype(dtype))
+
+
 FUNCTIONS: dict[Function, Function] = {
+    np.array: as_array,
+    np.asarray: as_array,
+    np.asanyarray: as_array,
+    np.ascontiguousarray: as_array,
+    np.asfortranarray: as_array,
+    np.require: as_array,
+    np.tri: _of_shape(np.tri),
+    np.fromfunction: _of_shape(np.fromfunction),
+    np.fromiter: _of_shape(np.fromiter),
+    np.frombuffer: _of_shape(np.frombuffer),
+    np.fromfile: _of_shape(np.fromfile),
+    np.fromstring: _of_shape(np.fromstring),
+    np.loadtxt: _of_shape(np.loadtxt),
+    np.genfromtxt: _of_shape(np.genfromtxt),
     np.zeros_like: _like(np.zeros_like),
     np.ones_like: _like(np.ones_like),
     np.empty_like: _like(np.zeros_like),

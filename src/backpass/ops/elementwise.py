@@ -257,6 +257,7 @@ UFUNCS: dict[np.ufunc, Function] = {
     np.fmin: _without_nan(np.fmin, el.minimum),
     np.divmod: _divmod,
     np.modf: _modf,
+    np._core.umath.clip: lambda x, low, high: clip(x, low, high),  # type: ignore[attr-defined]
 }
 
 
@@ -338,13 +339,18 @@ def nan_to_num(
 
 
 def sinc(x: Any) -> Operand:
-    """sin(pi x) / (pi x), and 1 at 0 with derivative 0."""
+    """sin(pi x) / (pi x), and 1 at 0 with derivative 0.
+
+    Near 0 it is its Taylor series, to below rounding: the quotient's derivatives would cancel.
+    """
     a = el.times(as_float(x), np.pi)
-    zero = el.equal(a, zeros_like(a))
-    safe = el.select(zero, full_like(a, 1.0), a)
-    # 1 - a^2/6 keeps first and second derivatives right at the origin.
-    series = el.minus_from(1.0, el.times(el.square(a), 1.0 / 6.0))
-    return el.select(zero, series, el.div(el.sin(safe), safe))
+    near = el.less(el.absolute(a), full_like(a, 0.3))
+    safe = el.select(near, full_like(a, 1.0), a)
+    square = el.square(a)
+    series: Operand = full_like(a, 1.0)
+    for n in (13, 11, 9, 7, 5, 3):  # 1 - a^2 / (2 * 3) (1 - a^2 / (4 * 5) (1 - ...))
+        series = el.minus_from(1.0, el.times(el.mul(square, series), 1.0 / (n * (n - 1))))
+    return el.select(near, series, el.div(el.sin(safe), safe))
 
 
 def astype(x: Any, dtype: Any, copy: bool = True) -> Operand:

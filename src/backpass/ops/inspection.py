@@ -43,7 +43,42 @@ def can_cast(from_: Any, to: Any, casting: Any = "safe") -> bool:
     return np.can_cast(_dtype_or(from_), _dtype_or(to), casting)
 
 
+def _stand_in(x: Any) -> Any:
+    """An array without memory of x's shape and dtype."""
+    if not hasattr(x, "shape"):
+        return x
+    return np.lib.stride_tricks.as_strided(np.zeros(1, x.dtype), x.shape, (0,) * len(x.shape))
+
+
+def _of_shapes(function: Function) -> Function:
+    """NumPy's own function, where it reads shapes and dtypes only."""
+
+    def apply(*xs: Any, **options: Any) -> Any:
+        return function(*map(_stand_in, xs), **options)
+
+    return apply
+
+
+def _shown(function: Function) -> Function:
+    """np.array_str and its kind: what repr shows of a traced array."""
+
+    def show(a: Any, *args: Any, **options: Any) -> str:
+        return repr(a)
+
+    show.__name__ = function.__name__
+    return show
+
+
 INSPECTION: dict[Function, Function] = {
+    np.einsum_path: _of_shapes(np.einsum_path),
+    np.common_type: _of_shapes(np.common_type),
+    np.min_scalar_type: _of_shapes(np.min_scalar_type),
+    np.tril_indices_from: _of_shapes(np.tril_indices_from),
+    np.triu_indices_from: _of_shapes(np.triu_indices_from),
+    np.diag_indices_from: _of_shapes(np.diag_indices_from),
+    np.array_repr: _shown(np.array_repr),
+    np.array_str: _shown(np.array_str),
+    np.array2string: _shown(np.array2string),
     np.shape: shape,
     np.ndim: ndim,
     np.size: size,

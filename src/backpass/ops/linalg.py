@@ -194,7 +194,7 @@ def pinv(a: Any, rcond: Any = None, hermitian: bool = False, *, rtol: Any = np._
     if rcond is None and rtol is not np._NoValue:  # type: ignore[attr-defined]
         eps = float(np.finfo(dtype_of(x)).eps)
         bound = max(shape_of(x)[-2:]) * eps if rtol is None else rtol
-    if bound is not None and not np.isscalar(bound):
+    if bound is not None and not isinstance(bound, (int, float, np.number)):
         raise UnsupportedError("pinv: rcond must be one number on traced arrays")
     return la.pinv(x, rcond=None if bound is None else float(bound))
 

@@ -187,6 +187,14 @@ signbit       = predicate("signbit",       np.signbit)
 # fmt: on
 
 
+def _exponent(x: Array) -> Array:
+    return np.frexp(x)[1]
+
+
+exponent = elementwise("exponent", _exponent, no_gradient("integer"), same_shape(np.int32))
+bit_count = elementwise("bit_count", np.bitwise_count, no_gradient("integer"), same_shape(np.uint8))
+
+
 def half_where(tie: Operand, chosen: Operand, like: Operand) -> Operand:
     """1 where chosen, 1/2 where tied, else 0: how maximum and minimum share a cotangent."""
     inside = select(chosen, full_like(like, 1.0), zeros_like(like))
@@ -219,8 +227,8 @@ hypot = binary(
 
 
 def _power_dx(x: Operand, y: Operand, z: Operand) -> Operand:
-    """y x^(y-1), and 0 where y is 0 (so that x^0 is flat even at x = 0)."""
-    zero = equal(y, zeros_like(y))
+    """y x^(y-1), and 0 where x and y are 0 (so that x^0 is flat there too)."""
+    zero = logical_and(equal(y, zeros_like(y)), equal(x, zeros_like(x)))
     exponent = select(zero, full_like(y, 1.0), plus(y, -1.0))
     return mul(y, power(x, exponent))
 
@@ -329,7 +337,12 @@ cast = Primitive(
     single=True,
 )
 
+
+def _itself(x: Array) -> Array:
+    return x
+
+
 # identity: what a transform puts between an outer traced value and the function it differentiates.
-identity = elementwise("identity", lambda x: x, per_input(lambda ct, y, x: ct))
+identity = elementwise("identity", _itself, per_input(lambda ct, y, x: ct))
 # stop: the value without its derivative.
-stop = elementwise("stop_gradient", lambda x: x, no_gradient("stopped on request"))
+stop = elementwise("stop_gradient", _itself, no_gradient("stopped on request"))

@@ -1,4 +1,4 @@
-"""Reductions and scans: max, min, prod, any, all, argmax, argmin, cumsum, cumprod, argsort.
+"""Reductions and scans: max, min, prod, any, all, argmax, argmin, cumsum, cumprod.
 
 `reduce_sum` is in `rules.py`, because every family uses it.
 `axes` are the reduced axes, gone from the result. Ties of max and min share the cotangent evenly.
@@ -182,12 +182,3 @@ def _arg(name: str, reference: Callable[..., Any]) -> Primitive:
 
 argmax = _arg("argmax", np.argmax)
 argmin = _arg("argmin", np.argmin)
-argsort = Primitive(
-    name="argsort",
-    shape=lambda t, axis: (TensorType(t.shape, np.dtype(np.intp)),),
-    reference=lambda x, axis: np.argsort(x, axis=axis, kind="stable"),
-    vjp=no_gradient("integer output"),
-    batch=batch_one(lambda x, axis: argsort(x, axis=axis + 1)),
-    lower=INTERPRETED,
-    single=True,
-)

@@ -12,6 +12,9 @@ from typing import Any
 import numpy as np
 
 from backpass.ops import (
+    calculus,
+    choosing,
+    counting,
     creation,
     elementwise,
     indexing,
@@ -21,7 +24,9 @@ from backpass.ops import (
     product,
     reduction,
     shape,
+    sorting,
     special,
+    statistics,
     writing,
 )
 
@@ -37,6 +42,11 @@ FUNCTIONS: dict[Function, Function] = {
     **linalg.FUNCTIONS,
     **norms.FUNCTIONS,
     **creation.FUNCTIONS,
+    **sorting.FUNCTIONS,
+    **calculus.FUNCTIONS,
+    **statistics.FUNCTIONS,
+    **choosing.FUNCTIONS,
+    **counting.FUNCTIONS,
 }
 METHODS: dict[str, Function] = {
     **elementwise.METHODS,
@@ -44,12 +54,20 @@ METHODS: dict[str, Function] = {
     **shape.METHODS,
     **indexing.METHODS,
     **product.METHODS,
+    **sorting.METHODS,
+    **choosing.METHODS,
+    **counting.METHODS,
 }
-UFUNCS: dict[np.ufunc, Function] = {**elementwise.UFUNCS, **product.UFUNCS}
+UFUNCS: dict[np.ufunc, Function] = {
+    **elementwise.UFUNCS,
+    **product.UFUNCS,
+    **counting.UFUNCS,
+}
 REDUCE = reduction.REDUCE
-ACCUMULATE = reduction.ACCUMULATE
+ACCUMULATE = {**reduction.ACCUMULATE, **calculus.ACCUMULATE}
 VIEWS = shape.VIEWS | {indexing.diagonal}
 WRITES = writing.WRITES
+WRITING_METHODS = writing.WRITING_METHODS
 INSPECTION = inspection.INSPECTION
 
 

@@ -21,11 +21,13 @@ from backpass.ir.graph import ScopeKind, user_line
 from backpass.ops import indexing
 from backpass.ops import shape as shape_ops
 from backpass.ops.operand import broadcast_to, cast_to, operand
+from backpass.trace.callables import CALLABLES
 from backpass.trace.dispatch import (
     FUNCTIONS,
     INSPECTION,
     METHODS,
     WRITES,
+    WRITING_METHODS,
 )
 from backpass.trace.memory import ARRAYS, gives_view, index_gives_array, index_gives_view
 from backpass.trace.ufuncs import call_ufunc, ufunc_method
@@ -102,6 +104,10 @@ class Tracer(np.lib.mixins.NDArrayOperatorsMixin):
     @property
     def real(self) -> Tracer:
         return self
+
+    @property
+    def imag(self) -> Any:
+        return np.zeros_like(self)
 
     @property
     def flat(self) -> Iterator[Any]:
@@ -222,6 +228,8 @@ class Tracer(np.lib.mixins.NDArrayOperatorsMixin):
         if rule is None:
             if function in INSPECTION:
                 return INSPECTION[function](*args, **options)
+            if function in CALLABLES:
+                return CALLABLES[function](*args, **options)
             if function in WRITES:
                 return _write(function, args, options)
             raise _no_rule(function)
@@ -231,6 +239,8 @@ class Tracer(np.lib.mixins.NDArrayOperatorsMixin):
         return result if out is None else _write_out(function.__name__, (out,), result)
 
     def __getattr__(self, name: str) -> Any:
+        if name in WRITING_METHODS:
+            return self._writing(WRITING_METHODS[name])
         rule = METHODS.get(name)
         if rule is None:
             if name.startswith("__"):
@@ -244,6 +254,15 @@ class Tracer(np.lib.mixins.NDArrayOperatorsMixin):
             if name in KEEPS_KIND and not self._scalar:
                 result._scalar = False
             return result if out is None else _write_out(name, (out,), result)
+
+        return method
+
+    def _writing(self, rule: Callable[..., Any]) -> Callable[..., None]:
+        """x.sort() and its kind: they write into x and return nothing."""
+
+        def method(*args: Any, **options: Any) -> None:
+            plain = {k: unwrap(v) for k, v in options.items()}
+            self.rebind(rule(self.value, *map(unwrap, args), **plain))
 
         return method
 
