@@ -1,6 +1,7 @@
 """The Preprocessor: fitted on the training part alone, the same on all later data."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -288,3 +289,21 @@ def test_one_hot_rows_sum_to_one_and_name_the_category(letters: list[str], seed:
     assert x.sum(axis=1).tolist() == [1] * len(letters)
     names = [fitted.input_names[i] for i in x.argmax(axis=1)]
     assert names == [f"c={letters[i]}" for i in order]
+
+
+def test_a_spreadsheets_booleans_stay_booleans_in_new_files(tmp_path: Path) -> None:
+    (tmp_path / "old.csv").write_text("car,age,sold\nTRUE,1,FALSE\nFALSE,2,TRUE\n")
+    (tmp_path / "new.csv").write_text("car,age,sold\nTRUE,1,True\nTRUE,2,true\n")
+    fitted = data.Preprocessor.fit(data.load(tmp_path / "old.csv", target="sold"))
+    new = data.load(tmp_path / "new.csv", target="sold", like=fitted)
+    x, y = fitted.transform(new)
+    assert fitted.unknown_categories(new) == {}
+    assert x[:, :2].tolist() == [[0.0, 1.0], [0.0, 1.0]] and y is not None and y.tolist() == [1, 1]
+
+
+def test_texts_that_only_look_like_booleans_are_kept(tmp_path: Path) -> None:
+    (tmp_path / "old.csv").write_text("car,sold\nTRUE,1\nmaybe,2\nmaybe,2\n")
+    (tmp_path / "new.csv").write_text("car,sold\nTRUE,1\n")
+    fitted = data.Preprocessor.fit(data.load(tmp_path / "old.csv", target="sold"))
+    new = data.load(tmp_path / "new.csv", target="sold", like=fitted)
+    assert fitted.unknown_categories(new) == {}

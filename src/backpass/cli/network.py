@@ -4,7 +4,6 @@
 since it may come from a stranger, and its size is known before anything is allocated.
 """
 
-import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -84,25 +83,26 @@ class NetworkSpec:
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The shape of each array of the network by name, without making it."""
         found: dict[str, tuple[int, ...]] = {}
-        sizes = (self.inputs, *self.hidden, self.outputs)
-        at = 0
-        for n_in, n_out in itertools.pairwise(sizes):
-            found |= {f"{at}.weight": (n_out, n_in), f"{at}.bias": (n_out,)}
+        width, at = self.inputs, 0
+        for units in self.hidden:
+            found[f"{at}.weight"] = (units, width)
             if self.batch_norm:
+                at += 1
                 names = ("weight", "bias", "running_mean", "running_var")
-                found |= {f"{at + 1}.{name}": (n_out,) for name in names}
-                found[f"{at + 1}.num_batches_tracked"] = ()
-            at += 2 + self.batch_norm + (self.dropout > 0)
-        last = f"{at - 2 - self.batch_norm - (self.dropout > 0)}"
-        kept = {n: s for n, s in found.items() if int(n.split(".")[0]) <= int(last)}
-        return kept
+                found |= {f"{at}.{name}": (units,) for name in names}
+                found[f"{at}.num_batches_tracked"] = ()
+            else:
+                found[f"{at}.bias"] = (units,)
+            width, at = units, at + 2 + (self.dropout > 0)
+        return found | {f"{at}.weight": (self.outputs, width), f"{at}.bias": (self.outputs,)}
 
     def build(self) -> nn.Sequential:
         """The network with fresh weights, from the seed of `nn.manual_seed`."""
         layers: list[nn.Module] = []
         width = self.inputs
         for units in self.hidden:
-            layers.append(nn.Linear(width, units))
+            # BatchNorm subtracts the mean, so a bias before it would never get a gradient
+            layers.append(nn.Linear(width, units, bias=not self.batch_norm))
             if self.batch_norm:
                 layers.append(nn.BatchNorm1d(units))
             layers.append(_ACTIVATIONS[self.activation]())

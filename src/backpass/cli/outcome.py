@@ -74,7 +74,7 @@ def summary_of(prepared: Prepared, trainer: Trainer, outcome: Outcome) -> RunSum
         title=title_of(config),
         task=task,
         source=config.source,
-        history=list(trainer.history),
+        history=[{**record, "messages": []} for record in trainer.history],
         metrics=outcome.metrics,
         best_epoch=outcome.best_epoch,
         monitor="validation loss" if outcome.best_epoch else None,
@@ -84,7 +84,7 @@ def summary_of(prepared: Prepared, trainer: Trainer, outcome: Outcome) -> RunSum
         model=model_rows(prepared, trainer),
         environment=environment(),
         config=shown_settings(config),
-        messages=prepared.messages,
+        messages=(*prepared.messages, *outcome.messages),
         **drawn,
     )
 

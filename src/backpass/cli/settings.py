@@ -243,7 +243,7 @@ def _wholes(values: Any) -> tuple[int, ...] | None:
     """A list of whole numbers, also as texts; None for anything else."""
     if not _is_list(values):
         return None
-    found = [int(v) if isinstance(v, str) and v.isdecimal() else v for v in values]
+    found: list[Any] = [int(v) if isinstance(v, str) and v.isdecimal() else v for v in values]
     return tuple(found) if all(map(_is_whole, found)) else None
 
 

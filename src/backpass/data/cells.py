@@ -36,11 +36,13 @@ class CellOptions:
         missing_values: what counts as missing, compared stripped and without case.
         decimal: "." or ",", or None: find out.
         categories: the columns to keep as texts even if all their cells are numbers.
+        booleans: those among them that were true and false in training: TRUE and True are true.
     """
 
     missing_values: Sequence[str] = MISSING_VALUES
     decimal: str | None = None
     categories: Sequence[str] = ()
+    booleans: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,8 @@ def typed_columns(
     columns = []
     for i, name in enumerate(names):
         if name in options.categories:
-            columns.append(Column.texts(name, cells[:, i].to_list()))
+            words = _booleans_alike(cells[:, i]) if name in options.booleans else cells[:, i]
+            columns.append(Column.texts(name, list(words)))
             continue
         texts = cells[:, i]
         floats = plain[:, i] if decimal is None else _in_notation(texts, plain[:, i], decimal)

@@ -151,6 +151,16 @@ class Preprocessor:
             names.append(self.target.name)
         return tuple(names)
 
+    @property
+    def boolean_columns(self) -> tuple[str, ...]:
+        """The columns that were true and false in training, however a spreadsheet writes them."""
+        known = {f.name: f.categories for f in self.features if isinstance(f, CategoryFeature)}
+        if self.target is not None:
+            known[self.target.name] = self.classes
+        return tuple(
+            name for name, words in known.items() if words and {*words} <= {"true", "false"}
+        )
+
     def transform(
         self, table: Table, *, target: bool = True
     ) -> tuple[np.ndarray, np.ndarray | None]:

@@ -89,7 +89,8 @@ def load(
         if isinstance(value, str):
             raise DataError(f"{option} is the text {quote(value)}; give a list: [{quote(value)}].")
     texts = (*categories, *(() if like is None else like.category_columns))
-    cells = CellOptions(tuple(missing_values), decimal, texts)
+    booleans = () if like is None else like.boolean_columns
+    cells = CellOptions(tuple(missing_values), decimal, texts, booleans)
     table = _read(source, TextOptions(encoding, delimiter, header, cells), target)
     for name in categories:
         table.column(name)

@@ -143,7 +143,7 @@ def _warnings(summary: RunSummary) -> Element | None:
     shown, rest = items[:12], items[12:]
     more = tag("details", tag("summary", f"{len(rest):,} more"), tag("ul", rest)) if rest else None
     return _section(
-        "warnings", "Warnings", tag("div", tag("ul", shown), more, class_="card notice")
+        "warnings", "Notes and warnings", tag("div", tag("ul", shown), more, class_="card notice")
     )
 
 
