@@ -9,7 +9,7 @@ that a NumPy user expects, so both `except BackpassError` and `except ValueError
     │   └── DataTooLargeError   (MemoryError)        its memory, once encoded, is above the cap
     ├── CheckpointError         (ValueError)         a model file: unreadable, or it does not fit
     ├── MetricError             (ValueError)         a metric: its name, or what it is given
-    ├── OptimizerError          (ValueError)         an optimizer: its parameters, gradients, settings
+    ├── OptimizerError          (ValueError)         an optimizer: parameters, gradients, settings
     ├── MissingDependencyError  (ImportError)        an optional package that is not installed
     ├── ShapeError              (ValueError)         shapes that do not fit together
     ├── DTypeError              (TypeError)          a dtype that an operation cannot take

@@ -104,6 +104,28 @@ def test_a_state_dict_is_a_copy_in_torchs_structure() -> None:
     json.dumps(saved["param_groups"])
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@each_option
+def test_a_large_parameter_is_updated_in_pieces_to_the_same_bits(
+    name: str, options: dict[str, Any], dtype: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    r = np.random.default_rng(0)
+    start = r.normal(size=(7, 11)).astype(dtype)
+    grads = r.normal(size=(4, 11, 7)).astype(dtype).swapaxes(1, 2)  # not contiguous
+    results = []
+    for size in (1 << 40, 10):
+        monkeypatch.setattr("backpass.optim.optimizer.PIECE", size)
+        model = Model({"w": start, "b": start[0]})
+        optimizer = make(name, options, model)
+        for g in grads:
+            optimizer.step([g, g[0]])
+        results.append(model.arrays() | optimizer.state_arrays())
+    whole, pieces = results
+    assert whole.keys() == pieces.keys()
+    assert all(np.array_equal(pieces[k], v) for k, v in whole.items())
+    assert not np.array_equal(whole["w"], start)
+
+
 # -- groups
 
 

@@ -25,6 +25,7 @@ class _Moments(Optimizer):
     """Optimizers with betas, a step count and two moving averages."""
 
     scheduled: ClassVar[tuple[str, ...]] = ("lr", "betas")
+    elementwise: ClassVar[bool] = True
 
     def initial_state(self, p: np.ndarray[Any, Any], h: Settings) -> Arrays:
         return {
@@ -316,6 +317,7 @@ class Adamax(Optimizer):
     """
 
     scheduled: ClassVar[tuple[str, ...]] = ("lr", "betas")
+    elementwise: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -36,6 +36,7 @@ class RMSprop(Optimizer):
     """
 
     scheduled: ClassVar[tuple[str, ...]] = ("lr", "momentum")
+    elementwise: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -102,6 +103,8 @@ class Adagrad(Optimizer):
     Duchi, Hazan, Singer 2011, "Adaptive Subgradient Methods".
     """
 
+    elementwise: ClassVar[bool] = True
+
     def __init__(
         self,
         params: Params,
@@ -154,6 +157,8 @@ class Adadelta(Optimizer):
 
     Zeiler 2012, "ADADELTA: An Adaptive Learning Rate Method".
     """
+
+    elementwise: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -8,7 +8,7 @@ exists from the start, since a program cannot create it.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -42,6 +42,14 @@ LIMITS: dict[str, tuple[float, float, str]] = {
     "initial_accumulator_value": (0.0, np.inf, "initial_accumulator_value value"),
 }
 
+# Elements of a parameter that are updated at once outside of transforms: a few arrays of them fit
+# the L2 cache.
+PIECE = 1 << 15
+
+
+def _all_plain(arrays: Sequence[Any]) -> bool:
+    return all([type(x) is np.ndarray for x in arrays])
+
 
 class Optimizer:
     """What every optimizer is.
@@ -57,10 +65,12 @@ class Optimizer:
 
     A subclass gives `initial_state` and `update`. `scheduled` names the hyperparameters that live
     in Cells, which a jitted step reads anew each time; a change of any other compiles the step
-    again.
+    again. `elementwise` says that the rule works on any part of the arrays alone (scalars in the
+    state are those before the step).
     """
 
     scheduled: ClassVar[tuple[str, ...]] = ("lr",)
+    elementwise: ClassVar[bool] = False
 
     def __init__(self, params: Params, defaults: Settings) -> None:
         self.defaults = dict(defaults)
@@ -173,10 +183,28 @@ class Optimizer:
         if settings.get("maximize"):
             g = -g
         state = self.state[cell]
-        new, kept = self.update(p, g, {name: c.read() for name, c in state.items()}, settings)
+        arrays = {name: c.read() for name, c in state.items()}
+        if self.elementwise and p.size > PIECE and _all_plain((p, g, *arrays.values())):
+            self._update_in_pieces(p, g, arrays, settings)
+            return
+        new, kept = self.update(p, g, arrays, settings)
         cell.write(new)
         for name, value in kept.items():
             state[name].write(value)
+
+    def _update_in_pieces(self, p: Any, g: Any, arrays: Arrays, settings: Settings) -> None:
+        """The same update piece by piece, so that what is between the operations stays in cache."""
+        flat, gradient = p.reshape(-1), np.ravel(g)
+        whole = {name: a.reshape(-1) for name, a in arrays.items() if a.shape == p.shape}
+        kept: Arrays = {}
+        for start in range(0, flat.size, PIECE):
+            part = slice(start, start + PIECE)
+            state = arrays | {name: a[part] for name, a in whole.items()}
+            flat[part], kept = self.update(flat[part], gradient[part], state, settings)
+            for name in whole.keys() & kept.keys():
+                whole[name][part] = kept[name]
+        for name in kept.keys() - whole.keys():
+            arrays[name][...] = kept[name]
 
     # -- what a transform asks
 

@@ -42,6 +42,7 @@ class SGD(Optimizer):
     """
 
     scheduled: ClassVar[tuple[str, ...]] = ("lr", "momentum")
+    elementwise: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -116,6 +117,7 @@ class Lion(Optimizer):
     """
 
     scheduled: ClassVar[tuple[str, ...]] = ("lr", "betas")
+    elementwise: ClassVar[bool] = True
 
     def __init__(
         self,
