@@ -4,7 +4,7 @@ Everything here is a function of the config and the data, so a resumed run build
 and only then takes its state from the checkpoint.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ _OPTIMIZERS: Mapping[str, Callable[..., optim.Optimizer]] = {
     "adagrad": optim.Adagrad,
     "lion": optim.Lion,
 }
+_AT_THE_END = ("roc_auc", "average_precision")  # a sort of all scores for each class
 _SWA_START = 0.75
 _WARMUP_SHARE = 0.1
 
@@ -50,7 +51,7 @@ def make_trainer(prepared: Prepared, directory: Path, progress: Any) -> Trainer:
         model,
         loss_of(config.task),
         optimizer,
-        metrics=metrics_of(config.metrics, prepared.preprocessor),
+        metrics=metrics_of(in_epochs(config.metrics), prepared.preprocessor),
         callbacks=_callbacks(prepared, optimizer),
         gradient_clip_norm=config.gradient_clip or None,
         accumulate=config.accumulate,
@@ -58,6 +59,11 @@ def make_trainer(prepared: Prepared, directory: Path, progress: Any) -> Trainer:
         progress=progress,
         directory=directory,
     )
+
+
+def in_epochs(names: Sequence[str]) -> list[str]:
+    """The metrics that are measured in every epoch; those that rank all scores wait for the end."""
+    return [name for name in names if name not in _AT_THE_END]
 
 
 def drop_last(prepared: Prepared) -> bool:

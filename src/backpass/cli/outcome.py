@@ -11,6 +11,7 @@ from typing import Any
 from backpass.cli.environment import environment
 from backpass.cli.evaluation import confusion, fit_of, roc_curves
 from backpass.cli.preparation import Prepared, title_of
+from backpass.cli.run_model import judge_of
 from backpass.cli.settings import RunConfig
 from backpass.data import NumberFeature
 from backpass.report import ModelRow, NormalizationRow, RunSummary
@@ -38,8 +39,9 @@ class Outcome:
 
 def outcome_of(prepared: Prepared, trainer: Trainer, seconds: float) -> Outcome:
     """Measure the trained network on all parts."""
+    judge = judge_of(trainer.model, prepared.config.metrics, prepared.preprocessor)
     measured: dict[str, Any] = {
-        name: trainer.evaluate(part, batch_size=_BATCH) for name, part in prepared.parts.items()
+        name: judge.evaluate(part, batch_size=_BATCH) for name, part in prepared.parts.items()
     }
     metrics = {name: measured.get(name, {}) for name in ("train", "validation", "test")}
     metrics |= {"seconds": round(seconds, 3), "stopped_epoch": len(trainer.history)}

@@ -3,9 +3,9 @@
 `backpass evaluate` and `predict` use it on new data, `training` on the parts of its own.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -50,7 +50,7 @@ class RunModel:
         """(n, outputs): logits, or standardised values; nothing for no rows."""
         if len(x) == 0:
             return np.empty((0, self.saved.spec.outputs), dtype=x.dtype)
-        return self._trainer().predict(x, batch_size=_BATCH)
+        return self._judge().predict(x, batch_size=_BATCH)
 
     def evaluate(self, table: Table) -> tuple[dict[str, float], int]:
         """Loss and metrics on a Table with the target, and on how many rows."""
@@ -61,12 +61,20 @@ class RunModel:
                 f"{table.source} lacks the target column {quote(name)}, so the predictions cannot "
                 "be compared with anything. Use backpass predict."
             )
-        return self._trainer().evaluate((x, y), batch_size=_BATCH), len(y)
+        return self._judge().evaluate((x, y), batch_size=_BATCH), len(y)
 
-    def _trainer(self) -> Trainer:
-        task: Any = self.preprocessor.task
-        metrics = metrics_of(self.saved.metrics, self.preprocessor)
-        return Trainer(self.saved.network, loss_of(task), metrics=metrics, progress="none")
+    def _judge(self) -> Trainer:
+        return judge_of(self.saved.network, self.saved.metrics, self.preprocessor)
+
+
+def judge_of(network: nn.Module, metrics: Sequence[str], preprocessor: Preprocessor) -> Trainer:
+    """A trainer without optimizer: it evaluates and predicts."""
+    return Trainer(
+        network,
+        loss_of(preprocessor.task or ""),
+        metrics=metrics_of(metrics, preprocessor),
+        progress="none",
+    )
 
 
 def loss_of(task: str) -> nn.Module:

@@ -177,7 +177,10 @@ class RunConfig:
         below=1,
     )
     metrics: tuple[str, ...] = _setting(
-        "training", "texts", (), "Metrics, by name; by the task if not set."
+        "training",
+        "texts",
+        (),
+        "Metrics, by name; by the task if not set. roc_auc is measured at the end only.",
     )
     checkpoint_every: int = _setting(
         "training", "whole", 0, "Steps between checkpoints; 0 for one after each epoch.", least=0
