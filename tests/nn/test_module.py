@@ -102,7 +102,7 @@ def test_an_array_assigned_to_a_buffer_is_written_into_it() -> None:
 def test_registration_errors() -> None:
     m = Tied()
     with pytest.raises(TypeError, match="cannot assign ndarray to a registered parameter"):
-        m.a.weight = np.ones((3, 3))
+        m.a.weight = np.ones((3, 3))  # type: ignore[assignment]
     with pytest.raises(TypeError, match="has no derivative"):
         nn.Parameter(np.arange(3))
     with pytest.raises(KeyError, match="already has an attribute"):

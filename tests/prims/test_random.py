@@ -2,6 +2,11 @@
 jit, refusals.
 """
 
+from collections.abc import Callable
+from typing import Any
+
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -86,13 +91,14 @@ def test_vmap_and_jit_give_the_bits_of_a_loop() -> None:
 
 def test_the_shape_rule_agrees_with_the_reference() -> None:
     kind = TensorType((4,), np.dtype(np.uint64))
-    (rule,) = random_bits.shape(kind, kind, shape=(3,))
+    shape_rule: Callable[..., Any] = random_bits.shape
+    (rule,) = shape_rule(kind, kind, shape=(3,))
     found = random_bits(np.zeros(4, np.uint64), np.zeros(4, np.uint64), shape=(3,))
     assert (rule.shape, rule.dtype) == (found.shape, found.dtype)
     with pytest.raises(TypeError, match="key must be uint64"):
-        random_bits.shape(TensorType((), np.dtype(np.int64)), kind, shape=(3,))
+        shape_rule(TensorType((), np.dtype(np.int64)), kind, shape=(3,))
     with pytest.raises(ValueError, match="differ in shape"):
-        random_bits.shape(TensorType((), np.dtype(np.uint64)), kind, shape=(3,))
+        shape_rule(TensorType((), np.dtype(np.uint64)), kind, shape=(3,))
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])

@@ -19,7 +19,7 @@ from backpass.trace import Tracer
 if TYPE_CHECKING:
     from backpass.nn.module import Module
 
-PLAIN = (type(None), bool, int, str, bytes, type, np.dtype)
+PLAIN = frozenset((type(None), bool, int, str, bytes, type))
 
 
 class _Token:
@@ -86,21 +86,24 @@ def frozen(value: Any) -> Hashable:
     """A key for the value of a plain attribute. 1, 1.0 and True differ; NaN equals itself; a trace
     left over is no part.
     """
+    kind = type(value)
+    if kind in PLAIN:
+        return kind, value
     match value:
+        case np.dtype() | type():
+            return value
         case Tracer():
             return Tracer
         case float():
             return float, repr(float(value))
         case np.generic():
-            return type(value), value.tobytes()
+            return kind, value.tobytes()
         case tuple() | list():
-            return type(value), tuple([frozen(v) for v in value])
+            return kind, tuple([frozen(v) for v in value])
         case dict():
             return dict, tuple([(frozen(k), frozen(v)) for k, v in value.items()])
         case set() | frozenset():
-            return type(value), frozenset([frozen(v) for v in value])
-        case _ if isinstance(value, PLAIN):
-            return type(value), value
+            return kind, frozenset([frozen(v) for v in value])
         case _:
             return Identity(value)
 
