@@ -15,7 +15,15 @@ import numpy as np
 from backpass.dtypes import DType, common
 from backpass.errors import DTypeError, ShapeError, TracingError, UnsupportedError
 from backpass.ir import Operand, Value
-from backpass.ops.operand import broadcast_shape, broadcast_to, cast_to, dtype_of, operand, shape_of
+from backpass.ops.operand import (
+    MISSING,
+    broadcast_shape,
+    broadcast_to,
+    cast_to,
+    dtype_of,
+    operand,
+    shape_of,
+)
 from backpass.ops.product import matmul
 from backpass.ops.reduction import any_, sum_
 from backpass.ops.shape import concatenate, moveaxis, reshape
@@ -187,11 +195,11 @@ def svdvals(x: Any, /) -> Operand:
     return la.svd(matrices("svdvals", x)[0])[1]
 
 
-def pinv(a: Any, rcond: Any = None, hermitian: bool = False, *, rtol: Any = np._NoValue) -> Operand:  # type: ignore[attr-defined]
+def pinv(a: Any, rcond: Any = None, hermitian: bool = False, *, rtol: Any = MISSING) -> Operand:
     """The Moore-Penrose inverse; its derivative holds where the rank does not change nearby."""
     (x,) = matrices("pinv", a)
     bound = rcond
-    if rcond is None and rtol is not np._NoValue:  # type: ignore[attr-defined]
+    if rcond is None and rtol is not MISSING:
         eps = float(np.finfo(dtype_of(x)).eps)
         bound = max(shape_of(x)[-2:]) * eps if rtol is None else rtol
     if bound is not None and not isinstance(bound, (int, float, np.number)):
