@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from tests.prims.sample import Sample, uniform
 
 from backpass.flow.custom import BackwardRule, custom
 from backpass.prims import determinant, index, linalg, random, reduce, shape, sorting
@@ -12,7 +13,6 @@ from backpass.prims import elementwise as el
 from backpass.prims.contract import contract
 from backpass.prims.rules import broadcast, reduce_sum
 from backpass.tree import LEAF
-from tests.prims.sample import Sample, uniform
 
 X = uniform((2, 3, 4))
 FLAT = uniform((6,), seed=2)
@@ -30,7 +30,8 @@ def _movement() -> list[Sample]:
         Sample(shape.reshape, (X,), {"shape": (4, 6)}, peer=lambda np, x: x.reshape(4, 6)),
         Sample(shape.reshape, (uniform(()),), {"shape": (1, 1)}),
         Sample(shape.reshape, (uniform((0, 3)),), {"shape": (3, 0)}),
-        Sample(shape.transpose, (X,), {"order": (2, 0, 1)}, peer=lambda np, x: x.transpose(2, 0, 1)),
+        Sample(shape.transpose, (X,), {"order": (2, 0, 1)},
+               peer=lambda np, x: x.transpose(2, 0, 1)),
         Sample(shape.transpose, (uniform(()),), {"order": ()}),
         Sample(shape.flip, (X,), {"axes": (0, 2)}, peer=lambda np, x: np.flip(x, (0, 2))),
         Sample(shape.slice_, (X,), piece, peer=lambda np, x: x[at]),

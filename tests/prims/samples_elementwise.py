@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from tests.prims.sample import Sample, uniform
 
 from backpass.prims import elementwise as el
 from backpass.prims.rules import scale
-from tests.prims.sample import Sample, uniform
 
 # name: (lowest, highest) of a domain where the function is smooth
 UNARY: dict[str, tuple[float, float]] = {
@@ -81,6 +81,7 @@ def _integer() -> list[Sample]:
     m, n = np.array([[5, 6, 7], [0, 1, 2]]), np.array([[3, 2, 1], [4, 1, 3]])
     found = [Sample(getattr(el, name), (m, n)) for name in INTEGER]
     found.append(Sample(el.invert, (m,)))
+    found.append(Sample(el.bit_count, (m,)))
     found.append(Sample(el.floor_divide, (m, n), label="integers"))
     return found
 

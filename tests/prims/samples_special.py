@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+from tests.prims.sample import Sample, uniform
 
 from backpass.prims import special
-from tests.prims.sample import Sample, uniform
 
 # name: (lowest, highest) of a domain where the function is smooth
 UNARY: dict[str, tuple[float, float]] = {

@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.prims import samples_arrays, samples_elementwise, samples_special
+from tests.prims.sample import Array, Sample, differences
 
 import backpass as bp
 from backpass import flow, prims
 from backpass.ir import NotDifferentiable, Primitive, Scope, ScopeKind, leaf, type_of, verify
 from backpass.trace import capture, unwrap, wrap
-from tests.prims import samples_arrays, samples_elementwise, samples_special
-from tests.prims.sample import Array, Sample, differences
 
 SAMPLES = [*samples_elementwise.SAMPLES, *samples_arrays.SAMPLES, *samples_special.SAMPLES]
 SMOOTH = [s for s in SAMPLES if s.floats and any(y.dtype.kind == "f" for y in s.apply(*s.inputs))]

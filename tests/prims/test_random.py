@@ -5,8 +5,6 @@ jit, refusals.
 from collections.abc import Callable
 from typing import Any
 
-from typing import Any
-
 import numpy as np
 import pytest
 
