@@ -154,6 +154,57 @@ def test_the_search_needs_few_trials_where_the_first_step_is_good() -> None:
     assert found.loss < loss
 
 
+def valley(t: Any) -> tuple[Any, Any]:
+    """A narrow well at 0.98 in a wide bowl: its walls send the search to the ends of a bracket."""
+    u = 40.0 * (t - 0.98)
+    well = 1.0 / (1.0 + u * u)
+    return 0.01 * t * t - 0.1 * t - well, 0.02 * t - 0.1 + 80.0 * u * well * well
+
+
+def ripples(t: Any) -> tuple[Any, Any]:
+    """A parabola with many local minima."""
+    return (t - 3.0) ** 2 + 2.0 * np.sin(9.0 * t), 2.0 * (t - 3.0) + 18.0 * np.cos(9.0 * t)
+
+
+def wall(t: Any) -> tuple[Any, Any]:
+    """Falls slowly, then rises like exp."""
+    return np.exp(30.0 * (t - 1.0)) - t, 30.0 * np.exp(30.0 * (t - 1.0)) - 1.0
+
+
+def quartic(t: Any) -> tuple[Any, Any]:
+    """Flat around its minimum."""
+    return (t - 2.0) ** 4, 4.0 * (t - 2.0) ** 3
+
+
+@pytest.mark.parametrize("function", [valley, ripples, wall, quartic])
+def test_every_trial_of_the_search_is_torchs(peer: Peer, function: Any) -> None:
+    torch = peer("torch")
+    search = peer("torch.optim.lbfgs")._strong_wolfe
+    value, slope = function(0.0)
+    sign = -np.sign(slope)  # the search goes downhill
+    for first in np.geomspace(1e-3, 20.0, 40):
+        tried: dict[str, list[float]] = {"ours": [], "theirs": []}
+
+        def evaluate(t: float, log: list[float]) -> tuple[float, Any]:
+            log.append(float(t))
+            y, dy = function(sign * t)
+            return float(y), np.array([sign * dy])
+
+        def theirs(x: Any, t: Any, d: Any) -> Any:
+            y, g = evaluate(float(t), tried["theirs"])  # noqa: B023
+            return y, torch.tensor(g)
+
+        start = Trial(0.0, float(value), np.array([sign * slope]), float(sign * slope))
+        line = Line(start, np.array([1.0]), lambda t: evaluate(t, tried["ours"]))  # noqa: B023
+        found, trials = strong_wolfe(line, float(first))
+        one = torch.ones(1, dtype=torch.float64)
+        g = torch.tensor(start.gradient)
+        f, _, t, count = search(theirs, None, float(first), one, float(value), g, g.dot(one))
+        np.testing.assert_allclose(tried["ours"], tried["theirs"], rtol=1e-7)
+        np.testing.assert_allclose([found.step, found.loss], [float(t), f], rtol=1e-7)
+        assert trials == count
+
+
 def test_what_it_refuses() -> None:
     cell = Cell([1.0], name="x", trainable=True)
     optimizer = optim.LBFGS([cell])
