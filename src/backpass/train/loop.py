@@ -151,10 +151,9 @@ class FitLoop:
             if own.get(part) != known:
                 raise CheckpointError(
                     f"{path} was written while training with {part}: {known}, but now it is "
-                    f"{own.get(part)}. A "
-                    "resumed run must see the same batches; give the same data and settings, or "
-                    "take only the "
-                    "weights, with trainer.load, and fit without resume."
+                    f"{own.get(part)}. A resumed run must see the same batches: give the same data "
+                    "and settings, or take only the weights, with trainer.load_weights, and fit "
+                    "without resume."
                 )
         self.last_epoch = self.trainer.state.first_epoch + self.epochs
 

@@ -140,8 +140,8 @@ class ModelCheckpoint(Callback):
     def load_state_dict(self, state: State) -> None:
         """Go on comparing with the best value."""
         self.best_value = state["best_value"]
-        best = self._folder() / BEST_NAME
-        self.best = best if self.best_value is not None and best.exists() else None
+        best = None if self.directory is None else self.directory / BEST_NAME
+        self.best = best if best is not None and best.exists() else None
 
     def _folder(self) -> Path:
         if self.directory is None:

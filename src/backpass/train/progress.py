@@ -11,6 +11,7 @@ import io
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, TextIO
 
 from backpass.config import use_color
@@ -70,7 +71,13 @@ class ProgressBar(Callback):
             return
         self._shown = now
         said = f"loss {result.loss:.4g}  grad {result.gradient_norm:.3g}  {self._left(trainer)}"
-        self._safely(self._bar.update, self._task, completed=trainer.state.batches_done, said=said)
+        self._safely(
+            self._bar.update,
+            self._task,
+            completed=trainer.state.batches_done,
+            said=said,
+            refresh=True,
+        )
 
     def on_epoch_recorded(self, trainer: Trainer, record: EpochRecord) -> None:
         """One line for the epoch."""
@@ -86,7 +93,8 @@ class ProgressBar(Callback):
         """Give the terminal back."""
         bar, self._bar, self._task = self._bar, None, None
         if bar is not None:
-            self._safely(bar.stop)
+            with suppress(OSError, ValueError):  # also a bar whose stream is gone
+                bar.stop()
 
     def _wants_bar(self) -> bool:
         if self.style == "lines" or self._stream is None:
@@ -110,11 +118,12 @@ class ProgressBar(Callback):
 
     def _safely(self, show: Any, *args: Any, **options: Any) -> None:
         """Show something; a stream that is gone is not written to again."""
+        if self._stream is None:
+            return
         try:
             show(*args, **options)
         except (OSError, ValueError):  # a closed pipe, a closed file
             self._stream = None
-            self._bar = self._task = None
 
 
 def epoch_line(record: Mapping[str, Any], last_epoch: int) -> str:
@@ -143,13 +152,20 @@ def _rich_bar(stream: Any) -> Any:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
     except ImportError:
         return None
+
+    class QuietConsole(Console):
+        def on_broken_pipe(self) -> None:
+            """Let the error through, where rich would end the whole program."""
+            raise BrokenPipeError
+
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TextColumn("{task.fields[said]}", markup=False),
-        console=Console(file=stream, no_color=not use_color()),
+        console=QuietConsole(file=stream, no_color=not use_color()),
         transient=True,
+        auto_refresh=False,  # no second thread that would meet a closed pipe
     )
 
 

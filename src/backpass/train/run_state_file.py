@@ -83,6 +83,19 @@ def load_run(trainer: Trainer, path: Path) -> dict[str, Any]:
         ) from error
 
 
+def load_model(trainer: Trainer, path: Path) -> None:
+    """Put only the model's arrays into a trainer.
+
+    Raises:
+        CheckpointError: the file cannot be read or does not fit; nothing is changed then.
+    """
+    arrays = read_file(path).arrays
+    cells = {f"model.{name}": cell for name, cell in cells_of(trainer.model).items()}
+    _check_arrays(path, cells, {n: a for n, a in arrays.items() if n.startswith("model.")})
+    for name, cell in cells.items():
+        cell.write(arrays[name])
+
+
 def _load(trainer: Trainer, path: Path, content: Content) -> dict[str, Any]:
     document, arrays = content.document, content.arrays
     if document.get("format") != FORMAT:
@@ -234,4 +247,4 @@ def _with_state(trainer: Trainer) -> list[Callback]:
     return [c for c in trainer.callbacks.items if type(c).state_dict is not kept]
 
 
-__all__ = ["load_run", "save_run"]
+__all__ = ["load_model", "load_run", "save_run"]

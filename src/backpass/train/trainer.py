@@ -28,7 +28,7 @@ from backpass.train.loop import FitLoop, RunState
 from backpass.train.model_checkpoint import ModelCheckpoint
 from backpass.train.modules import copy_weights, model_dtype, modes_kept, set_mode
 from backpass.train.progress import ProgressBar
-from backpass.train.run_state_file import load_run, save_run
+from backpass.train.run_state_file import load_model, load_run, save_run
 from backpass.train.step import TrainingStep
 
 Progress = Literal["auto", "bar", "lines", "none"]
@@ -240,6 +240,15 @@ class Trainer:
             then.
         """
         load_run(self, find_checkpoint(path))
+
+    def load_weights(self, path: str | Path) -> None:
+        """Take only the model's arrays from a checkpoint or a run folder.
+
+        Raises:
+            CheckpointError: the file is damaged, hostile, or of another model; nothing is changed
+                then.
+        """
+        load_model(self, find_checkpoint(path))
 
     # -- what callbacks use
 
