@@ -134,6 +134,7 @@ UFUNCS: dict[str, list[Sample]] = {
 FUNCTIONS: dict[str, list[Sample]] = {
     # elements
     "where": [(lambda x, y: np.where(x > 0, x, y), (V, W))],
+    "clip": [(lambda x, low: np.clip(x, low, 1.0), (V, np.array(-0.5)))],
     "select": [(lambda x: np.select([x > 1, x > 0], [x**2, x**3], 1.0), (V,))],
     "nan_to_num": [with_nans(np.nan_to_num)],
     "sinc": [(np.sinc, (V,)), (np.sinc, (np.array([0.0, 1e-9, 0.08, -0.01]),))],
@@ -186,8 +187,7 @@ FUNCTIONS: dict[str, list[Sample]] = {
     # shape and movement
     "reshape": [(lambda x: np.reshape(x, (2, -1)), (M,))],
     "ravel": [(np.ravel, (M,))],
-    "transpose": [(np.transpose, (M,))],
-    "permute_dims": [(lambda x: np.permute_dims(x, (1, 0, 2)), (T,))],
+    "transpose": [(np.transpose, (M,)), (lambda x: np.permute_dims(x, (1, 0, 2)), (T,))],
     "matrix_transpose": [(np.matrix_transpose, (T,))],
     "linalg.matrix_transpose": [(L.matrix_transpose, (T,))],
     "moveaxis": [(lambda x: np.moveaxis(x, 0, -1), (T,))],
@@ -200,8 +200,10 @@ FUNCTIONS: dict[str, list[Sample]] = {
     "atleast_3d": [(np.atleast_3d, (M,))],
     "broadcast_to": [(lambda x: np.broadcast_to(x, (2, 4)), (V,))],
     "broadcast_arrays": [(lambda x, y: list(np.broadcast_arrays(x, y)), (V, M))],
-    "concatenate": [(lambda x, y: np.concatenate([x, y], axis=1), (M, S))],
-    "concat": [(lambda x, y: np.concat([x, y], axis=None), (M, S))],
+    "concatenate": [
+        (lambda x, y: np.concatenate([x, y], axis=1), (M, S)),
+        (lambda x, y: np.concat([x, y], axis=None), (M, S)),
+    ],
     "stack": [(lambda x, y: np.stack([x, y], axis=1), (V, W))],
     "vstack": [(lambda x, y: np.vstack([x, y]), (V, W))],
     "hstack": [(lambda x, y: np.hstack([x, y]), (M, S))],
@@ -439,3 +441,6 @@ FUNCTIONS: dict[str, list[Sample]] = {
     "place": [written(lambda x, v: np.place(x, M > 0, v), M, V[:3])],
     "put": [written(lambda x, v: np.put(x, [0, 5, -1], v), M, V[:2])],
 }
+
+# What needs the values of its arguments, so that jit and vmap refuse it.
+NEEDS_VALUES = frozenset({"unique", "unique_values", "trim_zeros", "linalg.lstsq"})

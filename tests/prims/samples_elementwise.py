@@ -82,6 +82,7 @@ def _integer() -> list[Sample]:
     found = [Sample(getattr(el, name), (m, n)) for name in INTEGER]
     found.append(Sample(el.invert, (m,)))
     found.append(Sample(el.bit_count, (m,)))
+    found.append(Sample(el.exponent, (uniform((3,), 1, 4),), wrt=()))
     found.append(Sample(el.floor_divide, (m, n), label="integers"))
     return found
 

@@ -19,7 +19,14 @@ from backpass.ir import Operand, Value
 from backpass.ops.elementwise import ufunc
 from backpass.ops.elementwise import where as choose
 from backpass.ops.indexing import getitem
-from backpass.ops.operand import cast_to, common_shape, dtype_of, operand, shape_of
+from backpass.ops.operand import (
+    cast_to,
+    common_shape,
+    dtype_of,
+    operand,
+    refused_call,
+    shape_of,
+)
 from backpass.ops.reduction import all_, any_
 from backpass.ops.shape import ravel, reshape
 from backpass.ops.sorting import searchsorted
@@ -106,7 +113,7 @@ def digitize(x: Any, bins: Any, right: bool = False) -> Operand:
         return searchsorted(edges, x, "left" if right else "right")
     if not (steps <= 0).all():
         raise ValueError("bins must be monotonically increasing or decreasing")
-    found = searchsorted(edges[::-1], x, "right" if right else "left")
+    found = searchsorted(edges[::-1], x, "left" if right else "right")
     return el.sub(full_like(found, len(edges)), found)
 
 
@@ -197,19 +204,20 @@ def _integers(name: str, x: Any) -> Any:
     if not isinstance(x, Value):
         return x
     if x.dtype.kind == "f":
-        raise UnsupportedError(
-            f"numpy.{name} has no rule for traced floats ({x.type}); if no derivative is wanted, "
-            "call it on arrays outside of the transform"
+        raise refused_call(
+            f"numpy.{name}",
+            f"it takes traced integers and booleans, not {x.type}; if no derivative is wanted, "
+            "call it on arrays outside of the transform",
         )
     return known(name, x)
 
 
 def _bins(name: str) -> Function:
     def refused(*args: Any, **options: Any) -> NoReturn:
-        raise UnsupportedError(
-            f"numpy.{name} has no rule for traced arrays: counts in bins have no derivative, and "
-            "the edges depend on the data; call it on arrays outside of the transform, or use "
-            "np.digitize and np.bincount with fixed edges"
+        raise refused_call(
+            f"numpy.{name}",
+            "counts in bins have no derivative, and the edges depend on the data; call it on "
+            "arrays outside of the transform, or use np.digitize and np.bincount with fixed edges",
         )
 
     return refused

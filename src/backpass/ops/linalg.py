@@ -22,6 +22,7 @@ from backpass.ops.operand import (
     cast_to,
     dtype_of,
     operand,
+    refused_call,
     shape_of,
 )
 from backpass.ops.product import matmul
@@ -293,9 +294,10 @@ def tensorsolve(a: Any, b: Any, axes: Sequence[int] | None = None) -> Operand:
 
 def _complex(name: str) -> Function:
     def refused(*args: Any, **options: Any) -> NoReturn:
-        raise UnsupportedError(
-            f"numpy.linalg.{name} has no rule for traced arrays: its results are complex in "
-            "general; use np.linalg.eigh or eigvalsh for symmetric matrices"
+        raise refused_call(
+            f"numpy.linalg.{name}",
+            "its results are complex in general; use np.linalg.eigh or eigvalsh for symmetric "
+            "matrices",
         )
 
     return refused

@@ -16,6 +16,7 @@ from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 from backpass.dtypes import DType, check_supported
 from backpass.errors import ShapeError, UnsupportedError
 from backpass.ir import Operand, Value, array_of, is_live, type_of
+from backpass.ir.graph import user_line
 from backpass.prims import elementwise as el
 from backpass.prims.rules import broadcast
 from backpass.prims.shape import reshape
@@ -146,3 +147,10 @@ def refuse_option(function: str, option: str, value: object, default: object = N
         raise UnsupportedError(
             f"{function}: the option {option}={value!r} is not supported on traced arrays"
         )
+
+
+def refused_call(function: str, reason: str) -> UnsupportedError:
+    """The error for a function that cannot work on traced arrays, with the line of the call."""
+    return UnsupportedError(
+        f"{function} has no rule for traced arrays (called at {user_line()}): {reason}"
+    )

@@ -26,6 +26,7 @@ from backpass.ops.operand import (
     extent,
     operand,
     refuse_option,
+    refused_call,
     restore,
     shape_of,
 )
@@ -235,7 +236,7 @@ def _nan_position(position: Function, fill: float) -> Function:
 
 
 def _sort_complex(a: Any) -> Sequence[Any]:
-    raise UnsupportedError("np.sort_complex gives complex numbers, which are not supported")
+    raise refused_call("numpy.sort_complex", "its result is complex; use np.sort")
 
 
 FUNCTIONS: dict[Function, Function] = {
