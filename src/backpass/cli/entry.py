@@ -39,4 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status = 0
     sys.stdout.flush()
     sys.stderr.flush()
+    lost = getattr(sys.stdout, "failure", None)
+    if lost is not None:
+        sys.stderr.write(f"backpass: standard output could not be written: {lost.strerror}.\n")
+        return status or 1
     return status

@@ -52,8 +52,13 @@ def with_setting_flags(command: Callable[..., None]) -> Callable[..., None]:
         for name, setting in settings().items()
         if name != "source" and not setting.hidden
     ]
-    command.__signature__ = signature.replace(parameters=[*own, *added])  # type: ignore[attr-defined]
-    return command
+
+    def with_flags(**arguments: Any) -> None:
+        command(**arguments)
+
+    with_flags.__doc__ = command.__doc__
+    with_flags.__signature__ = signature.replace(parameters=[*own, *added])  # type: ignore[attr-defined]
+    return with_flags
 
 
 def _parameter(name: str, setting: Setting, default: Any) -> inspect.Parameter:

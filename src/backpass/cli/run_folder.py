@@ -155,8 +155,14 @@ def new_run(name: str, output: Path | None, overwrite: bool, *, make: bool = Tru
     finished run is to be replaced, the folder beside it (see `take_place`). With `make=False` it is
     only looked whether there may be one, so that a wrong output is known before the data are read.
     """
+    try:
+        os.getcwd()
+    except FileNotFoundError as error:
+        raise ConfigError(
+            "the current folder has been deleted; go to one that exists, and start there."
+        ) from error
     if output is None:
-        return _numbered(name)
+        return _numbered(name) if make else RunFolder(Path("runs"))
     target = Path(os.path.realpath(output))
     state = RunFolder(target).state
     if state == "finished":

@@ -43,8 +43,7 @@ def train(config: RunConfig, output: Path | None, overwrite: bool, display: Disp
             "what is to be trained on? Give SOURCE: digits, breast-cancer, wine, iris, diabetes or "
             "a file; or a --config that sets source."
         )
-    if output is not None:
-        new_run(title_of(config), output, overwrite, make=False)
+    new_run(title_of(config), output, overwrite, make=False)
     prepared = prepare(config)
     drop_last(prepared)
     fingerprint = fingerprint_of(prepared)
@@ -98,6 +97,8 @@ def _run(
         outcome = outcome_of(prepared, trainer, time.monotonic() - started)
         _write(folder, prepared, trainer, outcome)
     except (KeyboardInterrupt, OSError, MemoryError) as error:
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(folder.path)
         error.add_note(f"{GO_ON}{folder.path}")
         raise
     done = take_place(folder)

@@ -5,6 +5,7 @@ away (`| head -1`), a terminal that lacks a character, or no terminal at all los
 nothing else: the run goes on.
 """
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -17,17 +18,22 @@ from rich.text import Text
 
 from backpass import config
 
+_READER_GONE = (errno.EPIPE, errno.EIO)
+
 
 class PatientStream:
     """A text stream that drops what its reader does not take any more.
 
-    Everything but writing is the stream's own; None (a closed descriptor) is a stream without
-    reader.
+    None (a closed descriptor) is a stream without reader.
+
+    Attributes:
+        failure: why output was lost, if not because its reader went away (a full disk).
     """
 
     def __init__(self, stream: TextIO | None) -> None:
         """Wrap a stream; its characters that it cannot encode become question marks."""
         self._stream = stream
+        self.failure: OSError | None = None
         self.encoding = getattr(stream, "encoding", None) or "utf-8"
         self.errors = "replace"
 
@@ -36,8 +42,8 @@ class PatientStream:
         if self._stream is not None:
             try:
                 self._stream.write(text.encode(self.encoding, "replace").decode(self.encoding))
-            except (OSError, ValueError):  # a closed pipe, a full disk, a closed file
-                self._drop()
+            except (OSError, ValueError) as error:
+                self._drop(error)
         return len(text)
 
     def flush(self) -> None:
@@ -45,8 +51,8 @@ class PatientStream:
         if self._stream is not None:
             try:
                 self._stream.flush()
-            except (OSError, ValueError):
-                self._drop()
+            except (OSError, ValueError) as error:
+                self._drop(error)
 
     def isatty(self) -> bool:
         """Whether a terminal is at the other end."""
@@ -58,8 +64,10 @@ class PatientStream:
             raise OSError("the stream is closed")
         return self._stream.fileno()
 
-    def _drop(self) -> None:
+    def _drop(self, error: Exception) -> None:
         """Never write again; the interpreter's own flush at exit goes nowhere."""
+        if isinstance(error, OSError) and error.errno not in _READER_GONE:
+            self.failure = error
         stream, self._stream = self._stream, None
         if stream is None:
             return
