@@ -187,7 +187,7 @@ def test_running_statistics_move_eager_in_grad_and_in_jit_alike() -> None:
         layer = nn.BatchNorm1d(3).double()
         transform(lambda m, x: np.sum(m(x) ** 3))(layer, x)
         batches = layer.state_dict()["num_batches_tracked"]
-        assert batches == 1 and batches.dtype == np.int64
+        assert batches.dtype == np.int64 and batches == 1
         found.append(np.concatenate([layer.running_mean.read(), layer.running_var.read()]))
     expected = np.concatenate([0.1 * x.mean(0), 0.9 + 0.1 * x.var(0, ddof=1)])
     for statistics in found:

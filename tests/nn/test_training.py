@@ -111,3 +111,45 @@ def test_a_module_that_is_no_argument_of_a_jitted_function_is_refused() -> None:
 def test_hessian_vector_products_through_a_module() -> None:
     model = nn.Sequential(nn.Linear(6, 4), nn.Tanh(), nn.LayerNorm(4), nn.Linear(4, 3)).double()
     bp.check_grads(lambda x: loss(model, x, Y[:4]), (X[:4],), order=2)
+
+
+def test_gradients_for_each_example_sum_to_those_of_the_batch() -> None:
+    model = nn.Sequential(
+        nn.Embedding(7, 4), nn.Flatten(-2), nn.LayerNorm(12), nn.Mish(), nn.Linear(12, 3)
+    ).double()
+    words = RNG.integers(0, 7, (6, 3))
+
+    def total(model: Any, x: Any, y: Any) -> Any:
+        return nn.functional.cross_entropy(model(x), y, reduction="sum")
+
+    whole = bp.grad(total)(model, words, Y[:6])
+    each = bp.vmap(bp.grad(total), in_axes=(None, 0, 0))(model, words, Y[:6])
+    for name, gradient in whole.items():
+        assert each[name].shape == (6, *gradient.shape)
+        np.testing.assert_allclose(each[name].sum(axis=0), gradient, rtol=1e-12, atol=1e-14)
+
+
+LAYOUTS: dict[str, Any] = {
+    "transposed": lambda x: np.asfortranarray(x),
+    "reversed": lambda x: np.ascontiguousarray(x[::-1])[::-1],
+    "strided": lambda x: np.repeat(x, 2, axis=1)[:, ::2],
+    "big-endian": lambda x: x.astype(x.dtype.newbyteorder(">")),
+    "unaligned": lambda x: np.frombuffer(b"0" + x.tobytes(), x.dtype, offset=1).reshape(x.shape),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS.keys())
+@pytest.mark.parametrize("wrap", [lambda f: f, bp.jit], ids=["eager", "jit"])
+def test_inputs_of_any_memory_layout_give_the_same_and_are_not_written(
+    layout: Any, wrap: Any
+) -> None:
+    models = [network(nn).double()]
+    models.append(copy.deepcopy(models[0]))
+    x, y = layout(X), Y.astype(">i4")
+    if x.flags.owndata:
+        x.flags.writeable = False
+    found = wrap(bp.value_and_grad(loss))(models[0], x, y)
+    expected = wrap(bp.value_and_grad(loss))(models[1], X, Y)
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-14)
+    np.testing.assert_allclose(found[1]["0.weight"], expected[1]["0.weight"], rtol=1e-9, atol=1e-15)
+    np.testing.assert_array_equal(x, X)

@@ -1,8 +1,7 @@
 """The activations of torch.nn as modules, over the functions of `nn.functional`.
 
 Most are a row: the function, and the names and defaults of its options, which become attributes.
-`inplace`, where
-torch has it, is accepted and changes nothing: an input is never written to.
+`inplace`, where torch has it, is accepted and changes nothing: an input is never written to.
 """
 
 from __future__ import annotations

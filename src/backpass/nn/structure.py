@@ -4,7 +4,8 @@ have changed.
 Two equal keys mean the same program: classes, training flags, plain attributes, hooks, and which
 Cell and which child stands under which name. Keys are kept until some module's attributes change
 (`changed()` makes a new token), unless an attribute is a list, dict or set, which can change
-without an assignment.
+without an assignment. Arrays and objects of other classes count by identity: what changes inside of
+them is not seen, so arrays belong in buffers.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from backpass.errors import ShapeError
+from backpass.errors import ConfigError, ShapeError
 from backpass.nn.functional.values import applied, floating
 from backpass.prims import elementwise as el
 from backpass.prims import special
@@ -61,8 +61,10 @@ def _elu(x: Any, alpha: float, scale: float, rate: float) -> Any:
 
     At 0 it is linear with the lower slope: PyTorch's first and second derivative there.
     """
+    slope = scale * alpha * rate
     below = np.expm1(np.where(x < 0, x, 0.0) * rate) * (scale * alpha)
-    return np.where(x < 0, below, x * np.where(x > 0, scale, scale * alpha * rate).astype(x.dtype))
+    above = x * scale if slope == scale else np.where(x > 0, x * scale, x * slope)
+    return np.where(x < 0, below, above)
 
 
 def _softplus(x: Any) -> Any:
@@ -94,7 +96,7 @@ def gelu(input: Any, approximate: str = "none") -> Any:
     if approximate == "none":
         return x * 0.5 * (1.0 + applied(special.erf, x * float(np.sqrt(0.5))))
     if approximate != "tanh":
-        raise ValueError(f"gelu: approximate={approximate!r} is not one of 'none', 'tanh'")
+        raise ConfigError(f"gelu: approximate={approximate!r} is not one of 'none', 'tanh'")
     inner = float(np.sqrt(2.0 / np.pi)) * (x + 0.044715 * x * x * x)
     return 0.5 * x * (1.0 + np.tanh(inner))
 

@@ -1,9 +1,9 @@
 """Losses of classification, with torch's names, options and reductions: cross-entropy in its
 several forms.
 
-Class scores have their classes on axis 1 (axis 0 for a single sample): (N, C), (C,) or (N, C, d1,
-...). Labels are integers of the same shape without that axis. All are built on a stable log-softmax
-or log-sigmoid.
+Class scores have their classes on axis 1, or axis 0 for a single sample: (N, C), (C,) or
+(N, C, d1, ...). Labels are integers of the same shape without that axis. All are built on a stable
+log-softmax or log-sigmoid.
 """
 
 from __future__ import annotations
