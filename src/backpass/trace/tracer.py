@@ -119,7 +119,7 @@ class Tracer(np.lib.mixins.NDArrayOperatorsMixin):
         return self.shape[0]
 
     def __iter__(self) -> Iterator[Any]:
-        return iter([self[i] for i in range(len(self))])
+        return (self[i] for i in range(len(self)))  # each is read when its turn comes
 
     def __repr__(self) -> str:
         shown = "" if self._value.array is None else f", array={self._value.array!r}"
@@ -185,7 +185,9 @@ class Tracer(np.lib.mixins.NDArrayOperatorsMixin):
             raise TracingError(
                 f"{what} at {user_line()} would take a traced {self._value.type} out of the trace "
                 "and lose its derivative; use NumPy's functions on it, or bp.stop_gradient(x) if "
-                "no derivative is wanted"
+                "no derivative is wanted. NumPy also asks for a number when a traced value is "
+                "written into an element of a plain array: make that array with bp.numpy.zeros or "
+                "np.zeros_like(x)"
             )
         return array
 
