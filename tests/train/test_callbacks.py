@@ -298,3 +298,67 @@ def test_state_is_packed_without_loss() -> None:
     assert found == state
     with pytest.raises(CheckpointError, match=r"state\.0\.thing holds a object"):
         pack({"thing": object()}, {}, "state.0")
+
+
+SCHEDULES: dict[str, Any] = {
+    "StepLR": {"step_size": 2},
+    "MultiStepLR": {"milestones": [1, 2]},
+    "CosineAnnealingLR": {"T_max": 5},
+    "OneCycleLR": {"max_lr": 0.1, "total_steps": 40},
+    "ReduceLROnPlateau": {"patience": 0, "factor": 0.5, "mode": "max"},
+    "ExponentialLR": {"gamma": 0.9},
+}
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_a_resumed_schedule_goes_on_with_the_same_bits(tmp_path: Any, name: str) -> None:
+    def run(epochs: int, folder: Any, resume: bool) -> Trainer:
+        model = network()
+        optimizer = optim.SGD(model.parameters(), lr=0.05)
+        schedule = getattr(optim.lr_scheduler, name)(optimizer, **SCHEDULES[name])
+        made = trainer(
+            model,
+            optimizer=optimizer,
+            scheduler=schedule,
+            callbacks=[ModelCheckpoint()],
+            directory=folder,
+        )
+        made.fit(blobs(), epochs=epochs, batch_size=16, resume=folder if resume else None)
+        return made
+
+    alone = run(5, tmp_path / "alone", False)
+    run(2, tmp_path / "parts", False)
+    resumed = run(5, tmp_path / "parts", True)
+    assert resumed.history.sha256() == alone.history.sha256()
+    assert len(set(alone.history["lr"])) > 1
+    assert same(weights(resumed.model), weights(alone.model))
+
+
+def test_gradient_flow_without_jit() -> None:
+    found = []
+    for jit in (True, False):
+        run = trainer(network().double(), jit=jit, callbacks=[GradientFlow()], accumulate=2)
+        found.append(run.fit(blobs(dtype=np.float64), epochs=2, batch_size=16)[-1]["gradient_flow"])
+    for a, b in zip(*found, strict=True):
+        assert a["parameter"] == b["parameter"] and a["dead_share"] == b["dead_share"]
+        for name in ("gradient_norm", "update_ratio"):
+            assert a[name] == pytest.approx(b[name], rel=1e-9)
+
+
+def test_lbfgs_is_refused_by_a_sentence() -> None:
+    model = network()
+    with pytest.raises(ConfigError, match="LBFGS evaluates the loss several times a step"):
+        trainer(model, optimizer=optim.LBFGS(model.parameters()))
+
+
+def test_a_callback_that_stops_training() -> None:
+    class StopAtTwo(Callback):
+        def on_epoch_end(self, trainer: Trainer, logs: Any) -> None:
+            if trainer.epoch == 2:
+                trainer.should_stop = True
+                trainer.note("enough")
+
+    run = trainer(callbacks=[StopAtTwo()])
+    history = run.fit(blobs(), epochs=9)
+    assert [r["messages"] for r in history] == [[], ["enough"]]
+    assert len(run.fit(blobs(), epochs=1)) == 3  # a new fit goes on

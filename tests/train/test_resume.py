@@ -1,10 +1,12 @@
 """A run killed at any moment and resumed ends with the bits of one left alone."""
 
+import errno
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.train.runs import blobs, network, same, trainer, weights
@@ -134,7 +136,7 @@ def test_resume_from_a_checkpoint_of_an_earlier_epoch_cuts_the_history(tmp_path:
 def test_resume_refuses_other_data_and_settings(tmp_path: Path) -> None:
     trainer(callbacks=[ModelCheckpoint()], directory=tmp_path).fit(blobs(), epochs=1)
 
-    def refused(sentence: str, data: object = None, **options: object) -> None:
+    def refused(sentence: str, data: Any = None, **options: Any) -> None:
         fit = {k: options.pop(k) for k in ("batch_size", "shuffle") if k in options}
         options.setdefault("callbacks", [ModelCheckpoint()])
         model = options.pop("model", None)
@@ -177,3 +179,56 @@ def test_a_changed_history_file_is_noticed(tmp_path: Path) -> None:
             trainer(callbacks=[ModelCheckpoint()], directory=tmp_path).fit(
                 blobs(), epochs=2, resume=tmp_path
             )
+
+
+def test_a_script_that_is_interrupted_says_where_it_was_saved(tmp_path: Path) -> None:
+    code = (
+        "import sys\n"
+        "from tests.train.runs import blobs, trainer\n"
+        "run = trainer(directory=sys.argv[1], progress='lines')\n"
+        "run.fit(blobs(), epochs=100_000, batch_size=16)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        cwd=ROOT,
+    )
+    assert process.stderr is not None
+    assert process.stderr.readline().startswith("epoch 1/100000")
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 1  # the traceback of an exception; a program may exit with 130
+    assert "TrainingInterrupted: interrupted in epoch" in error
+    assert len(list((tmp_path / "checkpoints").iterdir())) == 1
+
+
+def test_a_full_disk_at_a_checkpoint_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(seed: int = 0) -> Trainer:
+        callbacks = [ModelCheckpoint(every_n_steps=2), EarlyStopping("loss")]
+        return trainer(network(seed=seed, dropout=0.3), callbacks=callbacks, directory=tmp_path)
+
+    alone = trainer(network(dropout=0.3), callbacks=[EarlyStopping("loss")])
+    alone.fit(blobs(), epochs=4, batch_size=16)
+    system, calls = os.fsync, iter(range(1000))
+
+    def fsync(descriptor: int) -> None:
+        if next(calls) == 17:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        system(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        run().fit(blobs(), epochs=4, batch_size=16)
+    monkeypatch.undo()
+    assert "raised by the callback ModelCheckpoint." in caught.value.__notes__[0]
+    assert "go on with fit(..., resume='" in caught.value.__notes__[0]
+    assert not list(tmp_path.rglob("*.partial"))
+    again = run(seed=3)
+    again.fit(blobs(), epochs=4, batch_size=16, resume=tmp_path)
+    assert same(weights(again.model), weights(alone.model))
+    assert again.history.sha256() == alone.history.sha256()

@@ -34,7 +34,20 @@ class History(Sequence[EpochRecord]):
     """
 
     def __init__(self, records: Sequence[EpochRecord] = ()) -> None:
-        self.records: list[EpochRecord] = list(records)
+        self.records: list[EpochRecord] = []
+        self.replace(records)
+
+    def append(self, record: EpochRecord) -> None:
+        """Add an epoch; its record must not change any more."""
+        self.records.append(record)
+        self._hash.update(json_line(record).encode())
+
+    def replace(self, records: Sequence[EpochRecord]) -> None:
+        """Hold these epochs instead."""
+        self.records = []
+        self._hash = hashlib.sha256()
+        for record in records:
+            self.append(record)
 
     def __len__(self) -> int:
         return len(self.records)
@@ -81,7 +94,7 @@ class History(Sequence[EpochRecord]):
 
     def sha256(self) -> str:
         """The SHA-256 of `to_jsonl()`, in hexadecimal."""
-        return hashlib.sha256(self.to_jsonl().encode()).hexdigest()
+        return self._hash.hexdigest()
 
     def __repr__(self) -> str:
         return f"History({len(self)} epochs: {', '.join(self.names())})"

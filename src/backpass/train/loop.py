@@ -228,7 +228,7 @@ class FitLoop:
         trainer, state = self.trainer, self.trainer.state
         if trainer.directory is not None:
             append_record(trainer.directory / "history.jsonl", record)
-        trainer.history.records.append(record)
+        trainer.history.append(record)
         state.epochs_done += 1
         state.in_epoch = False
         state.start_epoch()

@@ -127,7 +127,7 @@ def _load(trainer: Trainer, path: Path, content: Content) -> dict[str, Any]:
     for name, value in {**counters, **sums, **flags}.items():
         setattr(trainer.state, name, value)
     trainer.state.messages = [str(message) for message in document["messages"]]
-    trainer.history.records[:] = history.records
+    trainer.history.replace(history.records)
     return dict(document["identity"])
 
 
@@ -187,7 +187,7 @@ def _numbers(
 def _history_entry(trainer: Trainer) -> dict[str, Any]:
     entry: dict[str, Any] = {"length": len(trainer.history), "sha256": trainer.history.sha256()}
     if trainer.directory is None:
-        entry["records"] = trainer.history.records
+        entry["records"] = trainer.history.records  # no file holds them
     return entry
 
 

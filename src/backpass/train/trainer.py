@@ -16,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from backpass import metrics as metrics_room
+from backpass import optim
 from backpass.errors import ConfigError
 from backpass.metrics import Metric
 from backpass.train.batches import batches_of, inputs_of
@@ -106,6 +107,11 @@ class Trainer:
         progress: Progress | bool = "auto",
         directory: str | Path | None = None,
     ) -> None:
+        if isinstance(optimizer, optim.LBFGS):
+            raise ConfigError(
+                "LBFGS evaluates the loss several times a step, so it needs a closure, which a "
+                "Trainer has not; use it in a loop of your own, or another optimizer here."
+            )
         self.model = model
         self.loss = loss
         self.optimizer = optimizer
