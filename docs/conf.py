@@ -1,6 +1,13 @@
 """Settings of Sphinx. `make docs` builds the pages, and a warning is an error."""
 
-from backpass import __version__
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+import docstrings  # noqa: E402
+
+from backpass import __version__  # noqa: E402
 
 project = "backpass"
 author = "The backpass authors"
@@ -16,9 +23,13 @@ myst_heading_anchors = 3
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
-# Docstrings write code in single backquotes, which is what this role makes of them.
-default_role = "code"
+napoleon_use_ivar = True
 
 html_theme = "furo"
 html_title = f"backpass {__version__}"
 html_show_sphinx = False
+
+
+def setup(app: Any) -> None:
+    """Read docstrings as what they are: prose with code in single backquotes."""
+    app.connect("autodoc-process-docstring", docstrings.process, priority=400)

@@ -59,11 +59,14 @@ def array(x: Any, dtype: Any = None) -> Any:
 
 
 def asarray(x: Any, dtype: Any = None) -> Any:
-    """x itself if it is an array (or traced) of this dtype, else `array(x, dtype)`."""
+    """x itself if it is traced and of this dtype, else an array that takes traced indices and writes.
+
+    Outside of transforms it is np.asarray, which does not copy.
+    """
     if isinstance(x, Tracer) and (dtype is None or x.dtype == np.dtype(dtype)):
         return x
     if isinstance(x, np.ndarray):
-        return np.asarray(x, dtype=dtype)
+        return _holding(np.asarray(x, dtype=dtype))
     return array(x, dtype)
 
 

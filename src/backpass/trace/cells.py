@@ -71,6 +71,12 @@ def bound(values: Mapping[Cell, Any], *, closed: bool = False) -> Iterator[Overl
     overlay = _current.overlay = Overlay(dict(values), outer, closed)
     try:
         yield overlay
+    except ValueError as error:
+        # NumPy turns what a Tracer says when it is written into a plain array's element into
+        # "setting an array element with a sequence"; say the reason instead.
+        if isinstance(error.__cause__, TracingError):
+            raise TracingError(str(error.__cause__)) from error
+        raise
     finally:
         _current.overlay = outer
 

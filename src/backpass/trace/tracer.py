@@ -202,8 +202,9 @@ class Tracer(np.lib.mixins.NDArrayOperatorsMixin):
         raise TracingError(
             f"a traced array cannot become a plain NumPy array (at {user_line()}): its derivative "
             "would be lost. Common causes: np.array([...]) or np.asarray of traced values (use "
-            "bp.numpy.array or np.stack), and writing a traced value into an array made with "
-            "np.zeros or np.empty (make it with bp.numpy.zeros or np.zeros_like(x))"
+            "bp.numpy.array or np.stack); writing a traced value into an array made with "
+            "np.zeros or np.empty (make it with bp.numpy.zeros or np.zeros_like(x)); indexing a "
+            "plain array with a traced index (use bp.numpy.asarray(table)[index])"
         )
 
     # -- NumPy's protocols
