@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
-import docstrings  # noqa: E402
+import docstrings
 
-from backpass import __version__  # noqa: E402
+from backpass import __version__
 
 project = "backpass"
 author = "The backpass authors"

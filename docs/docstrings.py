@@ -1,4 +1,4 @@
-"""Docstrings as reStructuredText: they are written in plain prose with code in single backquotes."""
+"""Docstrings as reStructuredText: they are plain prose with code in single backquotes."""
 
 import re
 from typing import Any

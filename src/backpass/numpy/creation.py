@@ -59,7 +59,7 @@ def array(x: Any, dtype: Any = None) -> Any:
 
 
 def asarray(x: Any, dtype: Any = None) -> Any:
-    """x itself if it is traced and of this dtype, else an array that takes traced indices and writes.
+    """x itself if it is traced and of this dtype, else an array for traced indices and writes.
 
     Outside of transforms it is np.asarray, which does not copy.
     """
