@@ -1,6 +1,7 @@
 """The training step: accumulation, clipping, weights of batches, a bad step changes nothing."""
 
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from tests.train.runs import blobs, network, same, trainer, weights
 
 from backpass import nn, optim
 from backpass.errors import NonFiniteError
+from backpass.train import ModelCheckpoint
 
 
 def one_epoch(
@@ -145,3 +147,29 @@ def test_after_a_bad_step_training_can_go_on() -> None:
     history = run.fit((x, y), epochs=8)
     assert len(history) == 9
     assert all(b < a for a, b in pairwise(history["loss"]))
+
+
+def test_the_last_good_checkpoint_stays_and_is_named(tmp_path: Path) -> None:
+    x, y = blobs()
+    bad = x.copy()
+    bad[0, 0] = np.inf
+    stream = [(x[:48], y[:48]), (x[48:], y[48:]), (bad, y)]
+    run = trainer(callbacks=[ModelCheckpoint(every_n_steps=1)], directory=tmp_path)
+    with pytest.raises(NonFiniteError, match=r"go on with fit\(\.\.\., resume='.*-00000002\."):
+        run.fit(stream, epochs=1)
+    saved = trainer(network(seed=7))
+    saved.load_weights(tmp_path)
+    assert same(weights(saved.model), weights(run.model))
+    assert all(np.isfinite(array).all() for array in weights(saved.model).values())
+
+
+def test_values_that_are_undefined_are_null_and_explained() -> None:
+    x, y = blobs(classes=2)
+    nn.manual_seed(0)
+    model = nn.Linear(4, 2)
+    run = trainer(model, metrics=["roc_auc"])
+    one_class = (x[:9], np.zeros(9, int))
+    (record,) = run.fit((x, y), validation_data=one_class, epochs=1)
+    assert record["validation"]["roc_auc"] is None
+    (message,) = record["messages"]
+    assert message.startswith("val_roc_auc is undefined: ") and "class" in message

@@ -12,7 +12,7 @@ from tests.train.runs import blobs, network, same, trainer, weights
 from backpass import metrics, nn, optim
 from backpass.data import DataLoader
 from backpass.errors import ConfigError, DataError, MetricError
-from backpass.train import Callback, EarlyStopping, Trainer
+from backpass.train import Callback, EarlyStopping, GradientFlow, Trainer
 
 
 def test_digits_reach_97_percent() -> None:
@@ -294,3 +294,41 @@ def test_metric_objects_are_not_shared_between_training_and_validation() -> None
     x, y = blobs()
     history = run.fit((x, y), validation_data=(x, (y + 1) % 3), epochs=8)
     assert history["accuracy"][-1] > 0.6 > history["val_accuracy"][-1]
+
+
+def test_a_model_of_two_outputs() -> None:
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(4, 3), nn.Linear(4, 1)
+
+        def forward(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            return self.a(x), self.b(x)
+
+    def loss(predictions: tuple[np.ndarray, np.ndarray], y: np.ndarray) -> np.ndarray:
+        return nn.functional.cross_entropy(predictions[0], y) + np.mean(predictions[1] ** 2)
+
+    run = trainer(Two(), loss=loss)
+    run.fit(blobs(), epochs=1)
+    a, b = run.predict(blobs()[0], batch_size=10)
+    assert (a.shape, b.shape) == ((96, 3), (96, 1))
+
+
+def test_parameters_frozen_or_cast_between_fits() -> None:
+    model = network()
+    run = trainer(model, accumulate=2, callbacks=[GradientFlow()])
+    run.fit(blobs(), epochs=1)
+    model[0].requires_grad_(False)
+    before = weights(model)
+    history = run.fit(blobs(), epochs=1)
+    after = weights(model)
+    assert [n for n in after if not np.array_equal(after[n], before[n])] == ["2.weight", "2.bias"]
+    assert [row["parameter"] for row in history[-1]["gradient_flow"]] == ["2.weight", "2.bias"]
+
+
+def test_an_optimizer_of_a_part_trains_that_part() -> None:
+    model = network()
+    before = weights(model)
+    trainer(model, optimizer=optim.Adam(model[2].parameters())).fit(blobs(), epochs=1)
+    after = weights(model)
+    assert [n for n in after if not np.array_equal(after[n], before[n])] == ["2.weight", "2.bias"]

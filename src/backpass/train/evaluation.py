@@ -18,6 +18,7 @@ from backpass.metrics import Metric
 from backpass.trace import Stateful
 from backpass.train.batches import Batches
 from backpass.train.loss_weight import aligned, batch_weight
+from backpass.tree import tree_map
 
 
 class Evaluator:
@@ -65,12 +66,12 @@ class Evaluator:
         found = {"loss": total / weights if weights else math.nan}
         return {**found, **compute_metrics(metrics)}
 
-    def predict(self, batches: Batches) -> np.ndarray:
+    def predict(self, batches: Batches) -> Any:
         """What the model gives for all batches, put together."""
-        parts = [np.asarray(self._predict(self.model, b.inputs)) for b in batches.batches(1)]
+        parts = [self._predict(self.model, b.inputs) for b in batches.batches(1)]
         if not parts:
             raise DataError("there are no rows to predict.")
-        return np.concatenate(parts)
+        return tree_map(lambda *arrays: np.concatenate(arrays), *parts)
 
 
 def update_metrics(metrics: Sequence[Metric[Any]], predictions: Any, targets: Any) -> None:

@@ -9,14 +9,14 @@ the batch where it was.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from backpass.errors import CheckpointError
+from backpass.metrics import Metric
 from backpass.train.batches import Batch, Batches
 from backpass.train.callback import StepResult
 from backpass.train.evaluation import compute_metrics, update_metrics
@@ -145,16 +145,7 @@ class FitLoop:
             rewrite_history(trainer.directory / "history.jsonl", trainer.history)
 
     def _resume(self, path: Path) -> None:
-        data = load_run(self.trainer, path)
-        own = self.identity()
-        for part, known in data.items():
-            if own.get(part) != known:
-                raise CheckpointError(
-                    f"{path} was written while training with {part}: {known}, but now it is "
-                    f"{own.get(part)}. A resumed run must see the same batches: give the same data "
-                    "and settings, or take only the weights, with trainer.load_weights, and fit "
-                    "without resume."
-                )
+        load_run(self.trainer, path, self.identity())
         self.last_epoch = self.trainer.state.first_epoch + self.epochs
 
     def identity(self) -> dict[str, Any]:
@@ -219,9 +210,21 @@ class FitLoop:
             record["validation"] = {n: as_json_number(v) for n, v in validation.items()}
         record["gradient_norm"] = as_json_number(_quotient(state.norm_total, state.steps_in_epoch))
         self.record = record
+        self._note_undefined(training, trainer.metrics, "")
+        self._note_undefined(validation or {}, trainer.validation_metrics, "val_")
         trainer.callbacks.call("on_epoch_end", trainer, logs_of(record))
         record["messages"] = list(state.messages)
         self._keep(record)
+
+    def _note_undefined(
+        self, values: Mapping[str, float], metrics: Sequence[Metric[Any]], prefix: str
+    ) -> None:
+        """Say why a value of the epoch is null."""
+        reasons = {metric.name: metric.note for metric in metrics if metric.note}
+        for name, value in values.items():
+            if not math.isfinite(value):
+                why = reasons.get(name) or "NaN or infinity came out"
+                self.trainer.note(f"{prefix}{name} is undefined: {why}")
 
     def _keep(self, record: EpochRecord) -> None:
         """The epoch counts as done: first on the disk, then in memory, then for the callbacks."""

@@ -20,6 +20,8 @@ def aligned(targets: Any, predictions: Any) -> Any:
     (n,) targets beside (n, 1) predictions would broadcast to (n, n) and give a wrong loss without
     an error. Targets that are class numbers, (n,) beside (n, classes), stay.
     """
+    if isinstance(predictions, (tuple, list, dict)):
+        return targets  # of a model with several outputs
     if np.shape(targets) == np.shape(predictions) or np.size(targets) != np.size(predictions):
         same = np.shape(targets) == np.shape(predictions)
         return _cast(targets, predictions.dtype) if same else targets

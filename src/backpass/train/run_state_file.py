@@ -64,16 +64,21 @@ def save_run(trainer: Trainer, path: Path) -> None:
     write_file(path, Content(arrays, document))
 
 
-def load_run(trainer: Trainer, path: Path) -> dict[str, Any]:
-    """Put a trainer into the state of a checkpoint; returns what it says of the data.
+def load_run(trainer: Trainer, path: Path, identity: Mapping[str, Any] | None = None) -> None:
+    """Put a trainer into the state of a checkpoint.
+
+    Args:
+        trainer: whose model, optimizer, callbacks, metrics, counters and history are set.
+        path: the file.
+        identity: what the data of the running fit are; None if that does not matter.
 
     Raises:
         CheckpointError: the file cannot be read or does not fit; model and optimizer are unchanged
-        then.
+            then.
     """
     content = read_file(path)
     try:
-        return _load(trainer, path, content)
+        _load(trainer, path, content, identity)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, CheckpointError):
             raise
@@ -96,7 +101,9 @@ def load_model(trainer: Trainer, path: Path) -> None:
         cell.write(arrays[name])
 
 
-def _load(trainer: Trainer, path: Path, content: Content) -> dict[str, Any]:
+def _load(
+    trainer: Trainer, path: Path, content: Content, identity: Mapping[str, Any] | None
+) -> None:
     document, arrays = content.document, content.arrays
     if document.get("format") != FORMAT:
         raise CheckpointError(
@@ -114,6 +121,8 @@ def _load(trainer: Trainer, path: Path, content: Content) -> dict[str, Any]:
             f"{path} was written with seed={str(document['seed'])[:40]}; this trainer has "
             f"seed={trainer.seed}."
         )
+    if identity is not None:
+        _check_identity(path, document["identity"], identity)
     cells = _cells(trainer)
     _check_arrays(path, cells, arrays)
     counters, sums, flags = _numbers(document)
@@ -128,7 +137,18 @@ def _load(trainer: Trainer, path: Path, content: Content) -> dict[str, Any]:
         setattr(trainer.state, name, value)
     trainer.state.messages = [str(message) for message in document["messages"]]
     trainer.history.replace(history.records)
-    return dict(document["identity"])
+
+
+def _check_identity(path: Path, stored: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+    """A resumed run must see the same batches."""
+    for part, known in stored.items():
+        if own.get(part) != known:
+            raise CheckpointError(
+                f"{path} was written while training with {part}: {str(known)[:300]}, but now it is "
+                f"{own.get(part)}. A resumed run must see the same batches: give the same data "
+                "and settings, or take only the weights, with trainer.load_weights, and fit "
+                "without resume."
+            )
 
 
 def _cells(trainer: Trainer) -> dict[str, Cell]:

@@ -93,6 +93,7 @@ class TrainingStep:
         self.model, self.loss, self.optimizer = model, loss, optimizer
         self.clip_norm, self.clip_value, self.flow = clip_norm, clip_value, flow
         self.parameters = {n: c for n, c in model.__backpass_cells__().items() if c.trainable}
+        self._kinds = {n: (id(c), c.dtype) for n, c in self.parameters.items()}
         self.sums = Accumulator(self.parameters) if accumulate > 1 else None
         self.jitted = jit
         self._full = self._made(_guarded(self._run_full))
@@ -116,6 +117,12 @@ class TrainingStep:
             step = StepResult(mean, norm, self._samples, _flow_sample(found.get("flow")))
             self._samples = 0
         return Outcome(loss, float(found["weight"]), found["predictions"], step, finite)
+
+    def fits(self, model: Any) -> bool:
+        """Whether the model has the parameters, in the dtypes, that this step was made for."""
+        now = {n: c for n, c in model.__backpass_cells__().items() if c.trainable}
+        kinds = {n: (id(c), c.dtype) for n, c in now.items()}
+        return kinds == self._kinds
 
     def reset(self) -> None:
         """Forget a step that was begun and not finished."""

@@ -209,7 +209,7 @@ class Trainer:
             set_mode(self.loss, False)
             return self._evaluator.evaluate(batches, copy.deepcopy(self.metrics))
 
-    def predict(self, x: Any, *, batch_size: int = 256) -> np.ndarray:
+    def predict(self, x: Any, *, batch_size: int = 256) -> Any:
         """What the model gives for inputs, in their order.
 
         Args:
@@ -218,7 +218,7 @@ class Trainer:
 
         Returns:
             (N, ...) raw outputs: logits for a classifier that was trained with a cross-entropy of
-            logits.
+            logits. A tuple or dict of such arrays for a model that gives one.
 
         Raises:
             DataError: there are no rows, or values are NaN or infinite.
@@ -311,8 +311,10 @@ class Trainer:
 
     @property
     def training_step(self) -> TrainingStep:
-        """The step, made when it is first used."""
-        if self._training_step is None:
+        """The step, made when it is first used, and again when parameters were frozen or cast."""
+        if self._training_step is None or (
+            not self.state.in_epoch and not self._training_step.fits(self.model)
+        ):
             self._training_step = TrainingStep(
                 self.model,
                 self.loss,
