@@ -12,7 +12,7 @@ import typer
 import backpass
 from backpass.cli.config_file import read_config
 from backpass.cli.evaluation import titles
-from backpass.cli.failures import status_of
+from backpass.cli.failures import in_flags, status_of
 from backpass.cli.flags import given, with_setting_flags
 from backpass.cli.information import show_machine, show_run
 from backpass.cli.prediction import predict_to, refuse_same_file
@@ -72,7 +72,7 @@ def train_command(
     source: Annotated[
         str | None,
         typer.Argument(
-            metavar="[SOURCE]",
+            metavar="SOURCE",
             help="digits, breast-cancer, wine, iris, diabetes, or a .csv, .tsv, .parquet, .npy or "
             ".npz file.",
             show_default=False,
@@ -139,7 +139,7 @@ def evaluate_command(
             names = model.saved.metrics
             metrics_table(console(), {count(rows, "row"): found}, titles(names))
         for message in messages:
-            note(message)
+            note(in_flags(message))
 
     raise typer.Exit(status_of(measure, debug=debug))
 
@@ -161,7 +161,7 @@ def predict_command(
         table, messages = model.table(data)
         rows = predict_to(model, table, output)
         for message in messages:
-            note(message)
+            note(in_flags(message))
         if output is not None:
             note(f"{count(rows, 'prediction')} in {output}", label="")
 
@@ -170,7 +170,7 @@ def predict_command(
 
 def info_command(
     run: Annotated[
-        Path | None, typer.Argument(metavar="[RUN]", help="A run folder.", show_default=False)
+        Path | None, typer.Argument(metavar="RUN", help="A run folder.", show_default=False)
     ] = None,
     debug: Debug = False,
 ) -> None:

@@ -32,7 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     terminal.patient_streams()
     try:
-        commands.application()(args=None if arguments is None else list(arguments))
+        given = None if arguments is None else list(arguments)
+        commands.application()(args=given, prog_name="backpass")
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else int(end.code is not None)
     else:

@@ -10,6 +10,7 @@ from typing import Any
 
 from backpass.cli.environment import environment
 from backpass.cli.evaluation import confusion, fit_of, roc_curves
+from backpass.cli.failures import in_flags
 from backpass.cli.preparation import Prepared, title_of
 from backpass.cli.run_model import judge_of
 from backpass.cli.settings import RunConfig
@@ -86,7 +87,7 @@ def summary_of(prepared: Prepared, trainer: Trainer, outcome: Outcome) -> RunSum
         model=model_rows(prepared, trainer),
         environment=environment(),
         config=shown_settings(config),
-        messages=(*prepared.messages, *outcome.messages),
+        messages=[in_flags(said) for said in (*prepared.messages, *outcome.messages)],
         **drawn,
     )
 

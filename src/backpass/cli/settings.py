@@ -267,4 +267,4 @@ def _shown(value: Any) -> str:
     """A value as TOML writes it, for a sentence."""
     if isinstance(value, bool):
         return str(value).lower()
-    return quote(value) if isinstance(value, str) else quote(value).strip("'")
+    return quote(value) if isinstance(value, str) else str(value)[:60]

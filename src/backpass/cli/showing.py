@@ -5,6 +5,7 @@ from pathlib import Path
 from rich.console import Console
 
 from backpass.cli.evaluation import titles
+from backpass.cli.failures import in_flags
 from backpass.cli.outcome import Outcome, model_rows
 from backpass.cli.preparation import Prepared
 from backpass.cli.run_folder import RunFolder
@@ -44,7 +45,7 @@ def show_start(
         lines.append(("resumed", checkpoint.name))
     facts(to, lines)
     for message in prepared.messages[:_MOST_MESSAGES]:
-        to.print(f"note: {plain(message)}")
+        to.print(f"note: {plain(in_flags(message))}")
 
 
 def _chain(prepared: Prepared) -> str:
@@ -73,5 +74,5 @@ def show_outcome(to: Console, prepared: Prepared, outcome: Outcome, folder: RunF
     to.print(f"\ntrained {epochs}{best}, {found['seconds']:.1f} s")
     metrics_table(to, parts, titles(prepared.config.metrics))
     for message in outcome.messages[-_MOST_MESSAGES:]:
-        to.print(f"note: {plain(message)}")
+        to.print(f"note: {plain(in_flags(message))}")
     facts(to, [("run", str(folder.path)), ("report", str(folder.report))])

@@ -222,7 +222,7 @@ def _absent(name: str, error: Exception) -> str:
         return f"{quote_path(name)} cannot be read: {reason}."
     sets = ", ".join(EMBEDDED)
     near = closest(name, list(EMBEDDED))
-    if near is not None and os.sep not in name:
+    if near is not None and os.sep not in name and not Path(name).suffix:
         unknown = f"There is no file and no embedded set {quote_path(name)}."
         return f"{unknown} Did you mean {near}? ({sets})"
     parent = Path(name).parent
