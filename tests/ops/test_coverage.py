@@ -82,7 +82,7 @@ def test_passing(table: str, name: str) -> None:
 
     gradient = bp.grad(function)(passing.X)
     for got, want in zip(seen, leaves(expected), strict=True):
-        array = got.value.array if isinstance(got, Tracer) else got
+        array: Any = got.value.array if isinstance(got, Tracer) else got
         np.testing.assert_array_equal(array, want)
         assert np.shape(array) == np.shape(want)
         if np.ndim(want):

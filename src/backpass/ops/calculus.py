@@ -150,6 +150,8 @@ def _slope(x: Operand, axis: int, step: Operand, edge_order: int) -> Operand:
     total = el.add(h_left, h_right)
     mixed = ufunc(np.add, ufunc(np.multiply, left, h_right), ufunc(np.multiply, right, h_left))
     inside = ufunc(np.divide, mixed, total)
+    if not shape_of(step):
+        inside = ufunc(np.divide, el.sub(part(x, axis, 2), part(x, axis, 0, -2)), total)
     if edge_order == 2:
         bend = ufunc(np.divide, el.sub(right, left), total)
         first = el.sub(first, ufunc(np.multiply, part(bend, axis, 0, 1), part(h_left, axis, 0, 1)))
@@ -280,6 +282,8 @@ def _cumulative(scan: Function, start: float) -> Function:
         a = operand(x)
         if axis is None and len(shape_of(a)) != 1:
             raise ValueError("axis must be given for arrays of more than one axis")
+        if include_initial and not shape_of(a):
+            a = reshape(a, (1,))
         own = 0 if axis is None else axis_of(a, axis)
         found = scan(a, own, dtype)
         if not include_initial:

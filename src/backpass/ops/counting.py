@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from backpass.dtypes import common
+from backpass.dtypes import common, promotable, ufunc_dtypes
 from backpass.errors import TracingError, UnsupportedError
 from backpass.ir import Operand, Value
 from backpass.ops.elementwise import ufunc
@@ -225,8 +225,7 @@ def _bins(name: str) -> Function:
 
 def frexp(x: Any) -> tuple[Operand, Operand]:
     """Mantissa and exponent of two; the exponent is piecewise constant."""
-    own = operand(x)
-    own = cast_to(own, np.dtype(np.float64)) if dtype_of(own).kind != "f" else own
+    own = cast_to(operand(x), ufunc_dtypes(np.frexp, (promotable(x),))[0])
     exponent = el.exponent(own)
     return el.ldexp(own, el.neg(exponent)), exponent
 

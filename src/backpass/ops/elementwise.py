@@ -160,9 +160,11 @@ def _divmod(x: Any, y: Any) -> tuple[Operand, Operand]:
 
 
 def _modf(x: Any) -> tuple[Operand, Operand]:
-    a = as_float(x)
+    a = cast_to(operand(x), ufunc_dtypes(np.modf, (promotable(x),))[0])
     whole = el.trunc(a)
-    return el.sub(a, whole), whole
+    infinite = el.isinf(a)
+    part = el.sub(el.select(infinite, zeros_like(a), a), el.select(infinite, zeros_like(a), whole))
+    return part, whole
 
 
 UNARY: dict[np.ufunc, Primitive] = {

@@ -21,6 +21,7 @@ from backpass.ops.operand import (
     axis_of,
     cast_to,
     dtype_of,
+    extent,
     operand,
     restore,
     shape_of,
@@ -54,11 +55,18 @@ def _power_norm(x: Operand, order: float, axis: Axis, keepdims: bool) -> Operand
     return _guarded(total, lambda v: el.power(v, full_like(v, 1.0 / order)))
 
 
+def _largest(x: Operand, axis: Axis, keepdims: bool = False) -> Operand:
+    """The maximum of absolute values; 0 where there are none."""
+    if not extent(shape_of(x), axes_of(x, axis)):
+        return sum_(x, axis, keepdims=keepdims)
+    return max_(x, axis, keepdims=keepdims)
+
+
 def _vector(x: Operand, order: Any, axis: Axis, keepdims: bool) -> Operand:
     if order is None or order == 2:
         return safe_sqrt(sum_(el.square(x), axis, keepdims=keepdims))
     if order == np.inf:
-        return max_(el.absolute(x), axis, keepdims=keepdims)
+        return _largest(el.absolute(x), axis, keepdims)
     if order == -np.inf:
         return min_(el.absolute(x), axis, keepdims=keepdims)
     if order == 0:
@@ -76,7 +84,7 @@ def _singular(x: Operand, axes: tuple[int, int], order: Any) -> Operand:
     moved = moveaxis(x, axes, (-2, -1))
     s = el.absolute(svdvals(moved))
     if order == 2:
-        return max_(s, -1)
+        return _largest(s, -1)
     return min_(s, -1) if order == -2 else sum_(s, -1)
 
 
@@ -91,7 +99,7 @@ def _matrix(x: Operand, order: Any, row: int, column: int, keepdims: bool) -> Op
     elif order in (1, -1, np.inf, -np.inf):
         summed, rest = (row, column) if abs(order) == 1 else (column, row)
         sums = sum_(el.absolute(x), summed)
-        choose = max_ if order > 0 else min_
+        choose = _largest if order > 0 else min_
         found = choose(sums, rest - 1 if rest > summed else rest)
     else:
         raise ValueError(f"norm: invalid norm order {order!r} for matrices")
@@ -139,7 +147,7 @@ def vector_norm(x: Any, /, *, axis: Axis = None, keepdims: bool = False, ord: An
 def cond(x: Any, p: Any = None) -> Operand:
     """The condition number: norm(x, p) norm(inv(x), p), by singular values for p None, 2 and -2."""
     (a,) = matrices("cond", x)
-    if 0 in shape_of(a):
+    if 0 in shape_of(a)[-2:]:
         raise ShapeError(f"cond: is not defined on empty arrays, got shape {shape_of(a)}")
     if p is None or p in (2, -2):
         s = svdvals(a)

@@ -52,7 +52,8 @@ def argsort(
     a: Any, axis: int | None = -1, kind: Any = None, order: None = None, *, stable: Any = None
 ) -> Operand:
     """The positions that sort a along an axis: integers, without derivative."""
-    x, own = _along(a, axis)
+    own_array = operand(a)
+    x, own = _along(own_array, axis if shape_of(own_array) else None)
     return so.argsort(x, axis=own, kind="stable" if stable else kind)
 
 
@@ -107,10 +108,14 @@ def _last(x: Operand, axes_count: int) -> Operand:
     return reshape(x, (*kept, extent(shape, range(len(kept), len(shape)))))
 
 
-def _rows(a: Any, axis: Axis) -> tuple[Operand, tuple[int, ...]]:
+# Methods of quantile that choose an element, so that integers stay integers.
+CHOOSING = ("inverted_cdf", "closest_observation", "lower", "higher", "nearest")
+
+
+def _rows(a: Any, axis: Axis, exact: bool = False) -> tuple[Operand, tuple[int, ...]]:
     """a as floats with the reduced axes brought to the end as one, and these axes."""
     x = operand(a)
-    x = cast_to(x, at_least_float(dtype_of(x)))
+    x = x if exact else cast_to(x, at_least_float(dtype_of(x)))
     axes = axes_of(x, axis)
     if not axes:
         return reshape(x, (*shape_of(x), 1)), axes
@@ -119,6 +124,8 @@ def _rows(a: Any, axis: Axis) -> tuple[Operand, tuple[int, ...]]:
 
 def _nan_spread(found: Operand, rows: Operand) -> Operand:
     """`found` where a sorted row has no NaN (it would be at its end), else that NaN."""
+    if not is_float(dtype_of(rows)):
+        return found
     last = getitem(rows, (..., -1))
     last = broadcast_to(last, shape_of(found))
     return el.select(el.isnan(last), last, found)
@@ -151,12 +158,16 @@ def _quantile(name: str, places_of: Callable[..., Any], ignore_nan: bool) -> Fun
     ) -> Operand:
         refuse_option(name, "weights", weights)
         if is_live(q):
-            raise UnsupportedError(f"{name}: q must not be traced; pass bp.stop_gradient(q)")
-        rows, axes = _rows(a, axis)
-        rows = cast_to(rows, common(rows, q) if is_float(dtype_of(operand(q))) else dtype_of(rows))
+            raise UnsupportedError(f"{name}: q must not be traced; pass a number or an array")
+        exact = method in CHOOSING
+        rows, axes = _rows(a, axis, exact)
+        if is_float(dtype_of(operand(q))) and not exact:
+            rows = cast_to(rows, common(rows, q))
         rows = sort(rows)
         share = np.asarray(q, np.float64)
         keep = bool(keepdims is not MISSING and keepdims)
+        if shape_of(rows)[-1] == 0 and ignore_nan:
+            rows = np.full((*shape_of(rows)[:-1], 1), np.nan, dtype_of(rows))
         if shape_of(rows)[-1] == 0:
             raise ValueError(f"{name}: axis {axis} of shape {shape_of(operand(a))} is empty")
         if ignore_nan:

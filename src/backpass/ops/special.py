@@ -13,11 +13,19 @@ from typing import Any
 
 import numpy as np
 
-from backpass.dtypes import DType, common
+from backpass.dtypes import DType, at_least_float, common
 from backpass.errors import DTypeError
 from backpass.ir import Operand, Primitive
 from backpass.ops.elementwise import where
-from backpass.ops.operand import Axis, broadcast_to, cast_to, common_shape, operand, shape_of
+from backpass.ops.operand import (
+    Axis,
+    broadcast_to,
+    cast_to,
+    common_shape,
+    dtype_of,
+    operand,
+    shape_of,
+)
 from backpass.ops.reduction import max_, sum_
 from backpass.prims import elementwise as el
 from backpass.prims import special as sp
@@ -189,7 +197,9 @@ NAMED: dict[str, Function] = {
 
 def np_i0(x: Any) -> Operand:
     """np.i0: the modified Bessel function of order 0."""
-    return apply_special("i0", sp.i0, cast_to(operand(x), np.dtype(np.float64)))
+    own = operand(x)
+    dtype = at_least_float(dtype_of(own))
+    return cast_to(apply_special("i0", sp.i0, cast_to(own, dtype)), dtype)
 
 
 FUNCTIONS: dict[Function, Function] = {np.i0: np_i0}

@@ -29,7 +29,7 @@ Function = Callable[..., Any]
 def _observations(m: Any, y: Any, rowvar: bool, dtype: Any) -> Operand:
     """Variables in rows, observations in columns."""
     given = [operand(v) for v in (m, y) if v is not None]
-    own = at_least_float(common(*given)) if dtype is None else np.dtype(dtype)
+    own = np.result_type(common(*given), np.float64) if dtype is None else np.dtype(dtype)
     rows = []
     for v in given:
         x = atleast_2d(cast_to(v, own))
@@ -57,17 +57,16 @@ def cov(
     for given in (fweights, aweights):
         if given is not None:
             weights = given if weights is None else ufunc(np.multiply, weights, given)
-    mean, total = average(x, 1, weights, returned=True)
-    total = getitem(total, 0)
-    if weights is None or less == 0:
-        factor = el.plus(total, -float(less)) if weights is None else total
-    elif aweights is None:
-        factor = el.plus(total, -float(less))
+    mean = average(x, 1, weights)
+    total: Any = np.float64(shape_of(x)[1]) if weights is None else sum_(weights)
+    if weights is None or aweights is None or less == 0:
+        factor = ufunc(np.subtract, total, float(less))
     else:
         spread = sum_(ufunc(np.multiply, weights, aweights))
         bias_of_weights = ufunc(np.divide, ufunc(np.multiply, spread, less), total)
         factor = ufunc(np.subtract, total, bias_of_weights)
-    x = ufunc(np.subtract, x, reshape(mean, (-1, 1)))
+    factor = clip(factor, 0.0)
+    x = ufunc(np.subtract, x, reshape(mean, (shape_of(x)[0], 1)))
     weighted = x if weights is None else ufunc(np.multiply, x, weights)
     found = ufunc(np.divide, matmul(x, transpose(weighted)), factor)
     return reshape(found, ()) if shape_of(found) == (1, 1) else found
@@ -87,6 +86,7 @@ def vander(x: Any, N: int | None = None, increasing: bool = False) -> Operand:
     a = operand(x)
     if len(shape_of(a)) != 1:
         raise ShapeError(f"vander: x must be a vector, got shape {shape_of(a)}")
+    a = cast_to(a, np.promote_types(dtype_of(a), np.int64))
     count = shape_of(a)[0] if N is None else N
     powers: list[Operand] = []
     for _ in range(count):
@@ -99,12 +99,9 @@ def vander(x: Any, N: int | None = None, increasing: bool = False) -> Operand:
 def polyval(p: Any, x: Any) -> Operand:
     """A polynomial, highest power first, by Horner's rule."""
     coefficients, a = operand(p), operand(x)
-    dtype = common(coefficients, a)
-    a = cast_to(a, dtype)
-    y: Operand = full_like(a, 0)
+    y: Any = full_like(a, 0)
     for i in range(shape_of(coefficients)[0]):
-        c = cast_to(getitem(coefficients, i), dtype)
-        y = el.add(el.mul(y, a), broadcast_to(c, shape_of(a)))
+        y = ufunc(np.add, ufunc(np.multiply, y, a), getitem(coefficients, i))
     return y
 
 
@@ -122,6 +119,8 @@ def polyfit(
     refuse_option("polyfit", "cov", cov, False)
     dtype = np.dtype(np.float64)
     places, values = cast_to(operand(x), dtype), cast_to(operand(y), dtype)
+    if len(shape_of(places)) != 1 or not shape_of(places)[0] or not shape_of(values):
+        raise TypeError("polyfit: expected non-empty vector for x, and values y")
     left = vander(places, int(deg) + 1)
     if w is not None:
         weights = reshape(cast_to(operand(w), dtype), (-1, 1))
@@ -134,10 +133,18 @@ def polyfit(
     return ufunc(np.divide, found, reshape(scales, (-1,) + (1,) * (len(shape_of(found)) - 1)))
 
 
+def _coefficients(p: Any) -> Operand:
+    """A vector of coefficients."""
+    x = operand(p)
+    if len(shape_of(x)) > 1:
+        raise ShapeError(f"the coefficients of a polynomial are a vector, got shape {shape_of(x)}")
+    return x if shape_of(x) else reshape(x, (1,))
+
+
 def _polynomial_sum(combine: np.ufunc) -> Function:
     def function(a1: Any, a2: Any) -> Operand:
         dtype = common(a1, a2)
-        xs = [reshape(cast_to(operand(a), dtype), -1) for a in (a1, a2)]
+        xs = [_coefficients(cast_to(operand(a), dtype)) for a in (a1, a2)]
         n = max([shape_of(x)[0] for x in xs])
         full = [concatenate([np.zeros(n - shape_of(x)[0], dtype), x]) for x in xs]
         return ufunc(combine, *full)
@@ -147,7 +154,7 @@ def _polynomial_sum(combine: np.ufunc) -> Function:
 
 def polyder(p: Any, m: int = 1) -> Operand:
     """The coefficients of the m-th derivative."""
-    x = operand(p)
+    x = _coefficients(p)
     if m < 0:
         raise ValueError(f"polyder: order must be non-negative, got {m}")
     for _ in range(m):
@@ -158,7 +165,7 @@ def polyder(p: Any, m: int = 1) -> Operand:
 
 def polyint(p: Any, m: int = 1, k: Any = None) -> Operand:
     """The coefficients of the m-th antiderivative, with constants k."""
-    x = operand(p)
+    x = _coefficients(p)
     if m < 0:
         raise ValueError(f"polyint: order must be non-negative, got {m}")
     constants = reshape(operand(0.0 if k is None else k), -1)
@@ -217,7 +224,7 @@ def geomspace(
     start: Any, stop: Any, num: int = 50, endpoint: bool = True, dtype: Any = None, axis: int = 0
 ) -> Operand:
     """Numbers of one ratio from start to stop, which must have the same sign."""
-    own = at_least_float(common(start, stop))
+    own = np.result_type(common(start, stop), np.float64)
     low, high = (cast_to(operand(v), own) for v in (start, stop))
     ratio = ufunc(np.log, ufunc(np.divide, high, low))
     exponents = linspace(full_like(ratio, 0.0), ratio, num, endpoint)

@@ -183,7 +183,7 @@ polygamma = elementwise(
 def _refused(name: str, parameter: str) -> Callable[..., Operand]:
     reason = NotDifferentiable(
         f"its parameter {parameter} is traced, and the derivative with respect to it has no "
-        f"closed form; pass {parameter} as a constant or through bp.stop_gradient"
+        f"closed form; pass {parameter} as a number or array that is not traced"
     )
 
     def pull(ct: Operand, y: Operand, *xs: Operand) -> Operand:
