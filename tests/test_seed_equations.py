@@ -1,7 +1,7 @@
-"""SEED.md's pseudo-algorithm by hand in NumPy, and the engine on plain NumPy code: the same numbers.
+"""SEED.md's pseudo-algorithm by hand in NumPy, and the engine on NumPy code: the same numbers.
 
 By hand: the forward pass with its z and a, the delta of the output layer, the recursion
-delta = (W^T delta) * f'(z), dW = delta a^T and db = delta summed over the batch, and the SGD update.
+delta = (W^T delta) * f'(z), dW = delta a^T and db = delta summed over the batch, and the update.
 The engine: `value_and_grad` of the loss as one function, eager and jitted. float64, to 1e-12.
 Columns are samples, as in SEED.md (z = W a + b).
 """

@@ -9,7 +9,7 @@ import numpy as np
 from tests.prims.sample import Sample, uniform
 
 from backpass.prims import elementwise as el
-from backpass.prims.rules import scale
+from backpass.prims.rules import gate, scale
 
 # name: (lowest, highest) of a domain where the function is smooth
 UNARY: dict[str, tuple[float, float]] = {
@@ -72,6 +72,7 @@ def _binary() -> list[Sample]:
     found.append(Sample(el.floor_divide, (x, y), peer=peer_of("floor_divide")))
     found.append(Sample(el.nextafter, (x, y), wrt=(0,), peer=lambda np, x, y: x + 0 * y))
     found.append(Sample(scale, (x, y), peer=lambda np, x, y: x * y))
+    found.append(Sample(gate, (x, y), peer=lambda np, x, y: x * y))
     n = np.array([1, -2, 3])
     found.append(Sample(el.ldexp, (x, n), peer=lambda np, x, n: x * 2.0**n))
     return found

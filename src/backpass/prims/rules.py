@@ -210,7 +210,28 @@ scale = elementwise(
     _scale_reference,
     per_input(
         lambda ct, y, c, d: scale(ct, d),
-        lambda ct, y, c, d: scale(ct, c),
+        lambda ct, y, c, d: gate(ct, c),
+    ),
+)
+
+
+def _gate_reference(x: Array, y: Array) -> Array:
+    """x * y, and exactly 0 where either is 0."""
+    product = np.multiply(x, y)
+    total = np.add.reduce(product, axis=None)
+    if total != total:
+        return np.where((x == 0) | (y == 0), np.zeros((), product.dtype), product)
+    return product
+
+
+# gate: the derivative of scale in d. It multiplies a cotangent of second order with one of first
+# order, and where either is exactly zero nothing flows: second derivatives keep the strong zero.
+gate = elementwise(
+    "gate",
+    _gate_reference,
+    per_input(
+        lambda ct, z, x, y: gate(ct, y),
+        lambda ct, z, x, y: gate(ct, x),
     ),
 )
 
