@@ -173,3 +173,25 @@ def test_values_that_are_undefined_are_null_and_explained() -> None:
     assert record["validation"]["roc_auc"] is None
     (message,) = record["messages"]
     assert message.startswith("val_roc_auc is undefined: ") and "class" in message
+
+
+@pytest.mark.parametrize("jit", [True, False])
+def test_out_of_memory_names_a_batch_size_that_needs_half(jit: bool) -> None:
+    class Huge(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(4, 3)
+
+        def forward(self, x: np.ndarray) -> np.ndarray:
+            if len(x) > 8:
+                np.empty(2**58, np.uint8)
+            return self.layer(x)
+
+    nn.manual_seed(0)
+    model = Huge()
+    before = weights(model)
+    with pytest.raises(MemoryError) as caught:
+        trainer(model, jit=jit).fit(blobs(), epochs=1, batch_size=16)
+    assert "batch_size=8 with accumulate=2 takes about half" in caught.value.__notes__[0]
+    assert same(before, weights(model))
+    trainer(model, jit=jit, accumulate=2).fit(blobs(), epochs=1, batch_size=8)

@@ -173,13 +173,26 @@ class FitLoop:
 
     def _batch(self, batch: Batch, last: bool) -> None:
         trainer, state = self.trainer, self.trainer.state
-        outcome = trainer.training_step(batch, last=last)
+        try:
+            outcome = trainer.training_step(batch, last=last)
+        except MemoryError as error:
+            error.add_note(self._smaller_batch(batch.samples))
+            raise
         if not outcome.finite:
             raise non_finite_error(trainer, batch, outcome, last)
         state.add(outcome)
         update_metrics(trainer.metrics, outcome.predictions, batch.targets)
         if outcome.step is not None:
             self._after_step(outcome.step)
+
+    def _smaller_batch(self, samples: int) -> str:
+        """What would need less memory and give the same gradient."""
+        half = max(1, samples // 2)
+        return (
+            f"a step on a batch of {samples:,} samples did not fit into memory; "
+            f"batch_size={half} with accumulate={2 * self.trainer.accumulate} takes about half and "
+            "gives the same gradient (but for BatchNorm)."
+        )
 
     def _after_step(self, result: StepResult) -> None:
         self.trainer.callbacks.after_batch(self.trainer, result)
@@ -234,6 +247,7 @@ class FitLoop:
         trainer.history.append(record)
         state.epochs_done += 1
         state.in_epoch = False
+        state.averaged = None
         state.start_epoch()
         trainer.callbacks.call("on_epoch_recorded", trainer, record)
         self._stop_if_interrupted()
