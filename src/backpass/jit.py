@@ -156,6 +156,13 @@ class _Static:
     value: Any
 
 
+def _typed(value: Any) -> Hashable:
+    """The types in a value: (1,) and (1.0,) are equal, and other programs."""
+    if isinstance(value, tuple):
+        return type(value), tuple(map(_typed, value))
+    return type(value)
+
+
 def _static_key(x: Any) -> Hashable:
     value = x.value if isinstance(x, _Static) else x
     try:
@@ -165,7 +172,7 @@ def _static_key(x: Any) -> Hashable:
             f"jit: a static argument of type {type(value).__name__} is not hashable; make it a "
             "tuple or a frozen object, or pass an array"
         ) from error
-    return type(value), value
+    return _typed(value), value
 
 
 def _is_array(x: Any) -> bool:

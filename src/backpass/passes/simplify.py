@@ -91,6 +91,14 @@ def _neutral_right(number: float) -> Callable[[Node], Answer]:
     return rule
 
 
+def _sub(node: Node) -> Answer:
+    """x - 0 is x; but -0.0 - (-0.0) is 0.0."""
+    x, y = node.inputs
+    if not is_number(y, 0.0) or y.array is None:
+        return None
+    return None if np.signbit(y.array).any() else (x,)
+
+
 def _mul(node: Node) -> Answer:
     x, y = node.inputs
     if is_number(y, 1.0):
@@ -139,7 +147,7 @@ RULES: dict[Primitive, Callable[[Node], Answer]] = {
     el.cast: _same_type,
     el.mul: _mul,
     el.div: _neutral_right(1.0),
-    el.sub: _neutral_right(0.0),
+    el.sub: _sub,
     scale: _scale,
     el.neg: _neg,
     sh.reshape: _reshape,
