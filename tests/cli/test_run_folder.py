@@ -82,6 +82,16 @@ def test_a_finished_run_stays_until_its_successor_has_finished() -> None:
     assert sorted(p.name for p in Path().iterdir()) == ["run"]
 
 
+def test_a_run_that_is_only_called_new_replaces_nothing() -> None:
+    make("run", finished=True)
+    folder = new_run("iris", Path("run.new"), False)
+    folder.write_config(RunConfig(source="new"))
+    folder.model.write_bytes(b"new model")
+    folder.write_metrics({"seconds": 2.0})
+    assert take_place(folder).path.name == "run.new"
+    assert RunFolder(Path("run")).read_config().source == "run"
+
+
 def test_training_twice_into_one_folder_replaces_the_run(cli: Cli) -> None:
     for seed in (1, 2):
         ended = cli("train", "iris", *QUICK, "--seed", seed, "-o", "runs/iris")

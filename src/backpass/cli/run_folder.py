@@ -27,6 +27,7 @@ from backpass.train.files import atomic_write, fsync_folder
 State = Literal["absent", "empty", "unfinished", "finished", "foreign"]
 _FILES = ("model.safetensors", "config.toml", "metrics.json", "history.jsonl", "report.html")
 _CHECKPOINTS = "checkpoints"
+_REPLACES = ".replaces"  # in a folder that was made to replace the run beside it
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,7 @@ class RunFolder:
             raise ConfigError(
                 f"{quote_path(self.path)} cannot be read: {error.strerror}."
             ) from error
-        if not names:
+        if names <= {_REPLACES}:
             return "empty"
         if not self.config.is_file():
             return "foreign"
@@ -163,9 +164,12 @@ def new_run(name: str, output: Path | None, overwrite: bool, *, make: bool = Tru
         ) from error
     if output is None:
         return _numbered(name) if make else RunFolder(Path("runs"))
-    target = Path(os.path.realpath(output))
+    target = output
+    if output.name in ("", "..") or output.is_symlink():
+        target = Path(os.path.realpath(output))
     state = RunFolder(target).state
-    if state == "finished":
+    replaces = state == "finished"
+    if replaces:
         target = successor(target)
         state = RunFolder(target).state
     if state == "unfinished" and overwrite:
@@ -173,10 +177,9 @@ def new_run(name: str, output: Path | None, overwrite: bool, *, make: bool = Tru
             RunFolder(target).remove_results()
         state = "empty"
     if state == "unfinished":
-        shown = output if target == Path(os.path.realpath(output)) else target
         raise ConfigError(
-            f"{quote_path(shown)} holds a run that has not finished. Go on with: backpass resume "
-            f"{shown} (or start anew with --overwrite)."
+            f"{quote_path(target)} holds a run that has not finished. Go on with: backpass resume "
+            f"{target} (or start anew with --overwrite)."
         )
     if state in ("foreign", "finished"):
         raise ConfigError(
@@ -185,6 +188,8 @@ def new_run(name: str, output: Path | None, overwrite: bool, *, make: bool = Tru
         )
     if make:
         target.mkdir(parents=True, exist_ok=True)
+    if make and replaces:
+        (target / _REPLACES).touch()
     return RunFolder(target)
 
 
@@ -195,9 +200,10 @@ def successor(path: Path) -> Path:
 
 def take_place(folder: RunFolder) -> RunFolder:
     """Give a finished successor the name it was made for; other files of its folder come along."""
-    if not folder.path.name.endswith(".new"):
+    if not (folder.path / _REPLACES).exists():
         return folder
-    target = Path(os.path.realpath(folder.path)).with_name(folder.path.name.removesuffix(".new"))
+    (folder.path / _REPLACES).unlink()
+    target = folder.path.with_name(folder.path.name.removesuffix(".new"))
     if RunFolder(target).state != "finished":
         return folder
     old = target.with_name(f".{target.name}.{os.getpid()}.old")

@@ -141,7 +141,7 @@ class RunConfig:
         "model", "text", "relu", "After each hidden layer.", choices=ACTIVATIONS
     )
     dropout: float = _setting(
-        "model", "number", 0.2, "Dropout after each hidden layer.", least=0, below=1
+        "model", "number", 0.3, "Dropout after each hidden layer.", least=0, below=1
     )
     batch_norm: bool = _setting("model", "switch", True, "BatchNorm in each hidden layer.")
     optimizer: str = _setting("optimizer", "text", "adamw", "Optimizer.", choices=OPTIMIZERS)
