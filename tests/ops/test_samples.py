@@ -52,3 +52,22 @@ def test_jit_and_vmap(name: str, sample: Sample) -> None:
     looped = [leaves(function(*[x[..., i] for x in batch])) for i in range(3)]
     stacked = [np.stack(parts) for parts in zip(*looped, strict=True)]
     assert_same(leaves(mapped), stacked, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize(("name", "sample"), CASES)
+def test_float32(name: str, sample: Sample) -> None:
+    """Results have NumPy's dtype, gradients that of their argument; values agree loosely."""
+    function, args = sample
+    small = [x.astype(np.float32) for x in args]
+
+    def listed(*xs: Any) -> list[Any]:
+        return leaves(function(*xs))
+
+    value, pull = bp.vjp(listed, *small)
+    assert_same(value, listed(*small), rtol=2e-3, atol=2e-3)
+    wide, wide_pull = bp.vjp(listed, *args)
+    gradients = pull([np.ones(np.shape(y), np.asarray(y).dtype) for y in value])
+    expected = wide_pull([np.ones(np.shape(y)) for y in wide])
+    for got, want in zip(gradients, expected, strict=True):
+        assert got.dtype == np.float32
+        np.testing.assert_allclose(got, want, rtol=5e-3, atol=5e-3)

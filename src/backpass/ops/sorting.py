@@ -161,8 +161,8 @@ def _quantile(name: str, places_of: Callable[..., Any], ignore_nan: bool) -> Fun
             raise UnsupportedError(f"{name}: q must not be traced; pass a number or an array")
         exact = method in CHOOSING
         rows, axes = _rows(a, axis, exact)
-        if is_float(dtype_of(operand(q))) and not exact:
-            rows = cast_to(rows, common(rows, q))
+        if not exact and not isinstance(q, (int, float)):  # an array of q takes part in promotion
+            rows = cast_to(rows, common(rows, np.true_divide(q, 1)))
         rows = sort(rows)
         share = np.asarray(q, np.float64)
         keep = bool(keepdims is not MISSING and keepdims)

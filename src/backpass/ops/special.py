@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from backpass.dtypes import DType, at_least_float, common
+from backpass.dtypes import DType, at_least_float, common, promotable
 from backpass.errors import DTypeError
 from backpass.ir import Operand, Primitive
 from backpass.ops.elementwise import where
@@ -34,16 +34,22 @@ from backpass.prims.rules import full_like, zeros_like
 Function = Callable[..., Any]
 
 
-def special_dtype(*xs: Any) -> DType:
+# Their float64 loop comes first, so it runs unless all arguments are float32 already.
+WIDE = frozenset({"gammainc", "gammaincc", "hyp2f1", "kn", "yn"})
+
+
+def special_dtype(name: str, *xs: Any) -> DType:
     """The dtype of SciPy's loops: float32 for float32 and what is smaller, else float64."""
     dtype = common(*xs)
+    if name in WIDE and any([promotable(x) != np.float32 for x in xs]):
+        return np.dtype(np.float64)
     small = dtype.itemsize <= 2 or dtype == np.float32
     return np.dtype(np.float32 if small else np.float64)
 
 
 def apply_special(name: str, primitive: Primitive, *xs: Any) -> Operand:
     """One primitive over operands of one floating dtype and their common shape."""
-    dtype = special_dtype(*xs)
+    dtype = special_dtype(name, *xs)
     return primitive(*common_shape(name, *[cast_to(operand(x), dtype) for x in xs]))
 
 
@@ -53,7 +59,7 @@ def polygamma(n: Any, x: Any) -> Operand:
         raise DTypeError(f"polygamma: the order n must be a fixed integer >= 0, got {n!r}")
     if n == 0:
         return apply_special("psi", sp.digamma, x)
-    return sp.polygamma(cast_to(operand(x), special_dtype(x)), n=int(n))
+    return sp.polygamma(cast_to(operand(x), special_dtype("polygamma", x)), n=int(n))
 
 
 def _top(x: Operand, axis: Axis) -> Operand:
@@ -90,7 +96,7 @@ def _as_special(x: Any) -> Operand:
 def huber(delta: Any, r: Any) -> Operand:
     """r^2 / 2 up to |r| = delta, then delta (|r| - delta / 2); infinite for a negative delta."""
     d, x = common_shape(
-        "huber", *[cast_to(operand(v), special_dtype(delta, r)) for v in (delta, r)]
+        "huber", *[cast_to(operand(v), special_dtype("huber", delta, r)) for v in (delta, r)]
     )
     size = el.absolute(x)
     outside = el.mul(d, el.sub(size, el.times(d, 0.5)))
@@ -102,7 +108,7 @@ def huber(delta: Any, r: Any) -> Operand:
 def pseudo_huber(delta: Any, r: Any) -> Operand:
     """delta^2 (sqrt(1 + (r / delta)^2) - 1), infinite for a negative delta, 0 for delta = 0."""
     d, x = common_shape(
-        "pseudo_huber", *[cast_to(operand(v), special_dtype(delta, r)) for v in (delta, r)]
+        "pseudo_huber", *[cast_to(operand(v), special_dtype("huber", delta, r)) for v in (delta, r)]
     )
     zero = el.equal(d, zeros_like(d))
     ratio = el.div(x, el.select(zero, full_like(d, 1.0), d))
