@@ -156,41 +156,49 @@ def new_run(name: str, output: Path | None, overwrite: bool, *, make: bool = Tru
     finished run is to be replaced, the folder beside it (see `take_place`). With `make=False` it is
     only looked whether there may be one, so that a wrong output is known before the data are read.
     """
+    _check_working_folder()
+    if output is None:
+        return _numbered(name) if make else RunFolder(Path("runs"))
+    target = output
+    if output.name in ("", "..") or output.is_symlink():
+        target = Path(os.path.realpath(output))
+    replaces = RunFolder(target).state == "finished"
+    if replaces:
+        target = successor(target)
+    folder = RunFolder(target)
+    _check_free(folder, output, overwrite)
+    if not make:
+        return folder
+    if folder.state == "unfinished":
+        folder.remove_results()
+    target.mkdir(parents=True, exist_ok=True)
+    if replaces:
+        (target / _REPLACES).touch()
+    return folder
+
+
+def _check_working_folder() -> None:
     try:
         os.getcwd()
     except FileNotFoundError as error:
         raise ConfigError(
             "the current folder has been deleted; go to one that exists, and start there."
         ) from error
-    if output is None:
-        return _numbered(name) if make else RunFolder(Path("runs"))
-    target = output
-    if output.name in ("", "..") or output.is_symlink():
-        target = Path(os.path.realpath(output))
-    state = RunFolder(target).state
-    replaces = state == "finished"
-    if replaces:
-        target = successor(target)
-        state = RunFolder(target).state
-    if state == "unfinished" and overwrite:
-        if make:
-            RunFolder(target).remove_results()
-        state = "empty"
-    if state == "unfinished":
+
+
+def _check_free(folder: RunFolder, output: Path, overwrite: bool) -> None:
+    """Raise ConfigError if a new run may not be written there."""
+    state = folder.state
+    if state == "unfinished" and not overwrite:
         raise ConfigError(
-            f"{quote_path(target)} holds a run that has not finished. Go on with: backpass resume "
-            f"{target} (or start anew with --overwrite)."
+            f"{quote_path(folder.path)} holds a run that has not finished. Go on with: backpass "
+            f"resume {folder.path} (or start anew with --overwrite)."
         )
     if state in ("foreign", "finished"):
         raise ConfigError(
             f"{quote_path(output)} holds files that are no run of backpass; they are left alone. "
             "Give another --output."
         )
-    if make:
-        target.mkdir(parents=True, exist_ok=True)
-    if make and replaces:
-        (target / _REPLACES).touch()
-    return RunFolder(target)
 
 
 def successor(path: Path) -> Path:
