@@ -74,7 +74,7 @@ def test_the_shape_rule_is_the_reference(sample: Sample) -> None:
 @each
 def test_inputs_are_never_written(sample: Sample) -> None:
     before = [x.copy() for x in sample.inputs]
-    frozen = [x.copy() for x in sample.inputs]
+    frozen = [np.array(x) for x in sample.inputs]
     for x in frozen:
         x.flags.writeable = False
     sample.apply(*frozen)
