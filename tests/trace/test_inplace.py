@@ -75,10 +75,8 @@ def test_under_jit(name: str) -> None:
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_cannot_be_followed_is_refused(name: str) -> None:
     function, matrix = REFUSED[name]
-    with pytest.raises((bp.BackpassError, ValueError)) as caught:
+    with pytest.raises(bp.BackpassError):
         bp.grad(traced(function))(start(matrix))
-    # NumPy turns what float() raises into a ValueError of its own, with ours as the cause
-    assert isinstance(caught.value.__cause__ or caught.value, bp.BackpassError)
 
 
 def test_the_error_names_both_lines() -> None:
