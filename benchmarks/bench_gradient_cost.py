@@ -75,7 +75,8 @@ def jitted_table(x: Any, depths: tuple[int, ...]) -> None:
     )
     for depth in depths:
         fast, both = bp.jit(chain(depth)), bp.jit(bp.value_and_grad(chain(depth)))
-        fast(x), both(x)
+        for function in (fast, both):
+            function(x)  # compiles
         plain, whole = seconds(fast, x), seconds(both, x)
         ratio = whole / plain
         print(f"{depth:>9,} {plain * 1e3:>9.3f} ms {whole * 1e3:>12.3f} ms {ratio:>7.1f}")
