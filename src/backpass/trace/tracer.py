@@ -181,7 +181,7 @@ class Tracer(np.lib.mixins.NDArrayOperatorsMixin):
                 f"{what} is asked of a traced array at {user_line()}, but {self._kind()} traces "
                 "without values"
             )
-        if array.dtype.kind == "f":
+        if array.dtype.kind == "f" and is_live(self._value):
             raise TracingError(
                 f"{what} at {user_line()} would take a traced {self._value.type} out of the trace "
                 "and lose its derivative; use NumPy's functions on it, or bp.stop_gradient(x) if "

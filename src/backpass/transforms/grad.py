@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from backpass.ir import Operand, Scope, ScopeKind, Value, type_of
 from backpass.ops.operand import operand
 from backpass.prims import elementwise as el
 from backpass.prims.rules import full_like
-from backpass.trace import Overlay, bound, to_result, unwrap, wrap
+from backpass.trace import Overlay, bound, to_result, unwrap
 from backpass.transforms.arguments import (
     Places,
     Position,
@@ -247,5 +247,17 @@ def stop_gradient(x: Any) -> Any:
 
     >>> grad(lambda x: x * stop_gradient(x))(3.0)
     np.float64(3.0)
+
+    What is stopped is no longer traced by the transforms that differentiate, so under `grad` it is
+    a plain array: `float(stop_gradient(x))` is a number.
     """
-    return tree_map(lambda v: wrap(el.stop(operand(unwrap(v)))), x)
+    return tree_map(_stopped, x)
+
+
+def _stopped(x: Any) -> Any:
+    """x out of the reach of every derivative, and still within that of vmap and jit."""
+    value = operand(unwrap(x))
+    if type(value) is not Value:
+        return to_result(value)
+    kept = frozenset([s for s in value.scopes if s.alive and s.kind is not ScopeKind.DERIVATIVE])
+    return to_result(replace(el.stop(value), scopes=kept))
