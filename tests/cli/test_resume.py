@@ -88,7 +88,7 @@ def wait_for(run: Path, step: int, process: subprocess.Popen[str]) -> None:
 
 
 def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
-    settings = ["iris", "--epochs", 60, "--patience", 0, "--quiet", "--output"]
+    settings = ["iris", "--epochs", 40, "--patience", 0, "--quiet", "--output"]
     assert run_there("train", *settings, tmp_path / "alone", cwd=tmp_path).status == 0
     run = tmp_path / "run"
     with start("train", *settings, run, cwd=tmp_path) as process:

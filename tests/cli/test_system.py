@@ -26,7 +26,7 @@ def test_a_closed_pipe_loses_the_output_only(tmp_path: Path) -> None:
     assert (tmp_path / "runs/iris-1/metrics.json").exists()
 
 
-@pytest.mark.parametrize("streams", [">&-", ">&- 2>&-", "2>&-", "</dev/null >/dev/null 2>&1"])
+@pytest.mark.parametrize("streams", [">&- 2>&-", "</dev/null >/dev/null 2>&1"])
 def test_no_streams_at_all(tmp_path: Path, streams: str) -> None:
     command = f"{sys.executable} -m backpass train iris --epochs 1 --hidden 4 {streams}"
     done = subprocess.run(command, shell=True, cwd=tmp_path, check=False)
@@ -52,8 +52,8 @@ def test_a_full_disk_leaves_what_was_saved_and_can_be_resumed(tmp_path: Path) ->
     ended = run_there(*flags, cwd=tmp_path, preexec_fn=limit_files)
     run = tmp_path / "run"
     assert ended.status == 1 and "Traceback" not in ended.err
-    assert f"{run}: File too large." in ended.err
-    assert f"Go on with: backpass resume {run}" in ended.err
+    assert "backpass: run: File too large." in ended.err
+    assert "Go on with: backpass resume run\n" in ended.err
     assert not [p for p in run.rglob("*") if ".partial" in p.name or ".tmp" in p.name]
     assert run_there("resume", "run", "-q", cwd=tmp_path).status == 0
     assert (run / "metrics.json").exists()

@@ -22,6 +22,7 @@ from backpass.errors import DataError
 METRICS = {"classification": ("accuracy", "f1", "roc_auc"), "regression": ("r2", "mae", "rmse")}
 PARTS = ("train", "validation", "test")
 
+_BANDS, _ROWS_IN_BAND = 10, 20
 Arrays = tuple[np.ndarray, np.ndarray]
 
 
@@ -77,9 +78,8 @@ def prepare(config: RunConfig) -> Prepared:
     target = cast(data.Column, table.target)
     task = cast(Task, config.task or data.infer_task(target))
     data.check_task(target, task, table.source)
-    stratify = target if task == "classification" else None
     split = data.train_validation_test_split(
-        table, config.validation, config.test, stratify, config.seed % 2**64
+        table, config.validation, config.test, _strata(target, task), config.seed
     )
     train = table.take(split.train)
     preprocessor = Preprocessor.fit(
@@ -135,6 +135,21 @@ def _complete(table: Table, config: RunConfig) -> Table:
     if target.missing.all():
         raise DataError(f"{table.source}: the target column holds no value.")
     return table.take(~target.missing) if target.missing.any() else table
+
+
+def _strata(target: data.Column, task: Task) -> Any:
+    """What the split keeps in proportion: the classes, or bands of a regression's target.
+
+    Ten bands of as many rows each; a small table has fewer, since a band has to have rows for all
+    parts.
+    """
+    if task == "classification":
+        return target
+    bands = min(_BANDS, len(target) // _ROWS_IN_BAND)
+    if bands < 2:
+        return None
+    edges = np.quantile(target.values, np.linspace(0, 1, bands + 1)[1:-1])
+    return np.searchsorted(edges, target.values, side="right")
 
 
 def _parts(
