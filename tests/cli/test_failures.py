@@ -96,7 +96,8 @@ BAD_NEW_DATA = {
     "a,y\n1,yes\n": "lacks 1 of the 2 columns that the model was trained on: 'kind'",
     "a,kind,y\nx,u,yes\n": "column 'a' held numbers in training and holds texts here, such as 'x'",
     "a,kind,y\n1,u,maybe\n": "'maybe'",
-    "a,kind,y\n,u,yes\n": "column 'a' has 1 missing value, the first in row 1 (line 2)",
+    "a,kind,y\n,u,yes\n": "column 'a' has 1 missing value, the first in row 1 (line 2). "
+    "Mend the data, or train with --missing impute (fill in) or --missing drop",
     "a,kind\n1,u\n": "lacks the target column 'y', so the predictions cannot be compared",
 }
 
@@ -121,6 +122,18 @@ def test_a_failed_prediction_leaves_the_old_file(cli: Cli, run: Path) -> None:
     Path("new.csv").write_text("a\n1\n")
     assert cli("predict", run, "new.csv", "-o", "out.csv").status == 2
     assert Path("out.csv").read_text() == "old"
+
+
+def test_a_word_for_nothing_can_be_named(cli: Cli) -> None:
+    rows = "".join(f"{'gone' if i == 7 else i},{i % 2}\n" for i in range(40))
+    Path("d.csv").write_text("a,y\n" + rows)
+    ended = cli("train", "d.csv", "--target", "y")
+    assert ended.status == 2 and "the first 'gone' in line 9" in ended.err
+    assert "add --missing-values TEXT" in ended.err and "add --categories COLUMN" in ended.err
+    flags = ("--missing-values", "gone", "--missing", "drop")
+    ended = cli("train", "d.csv", "--target", "y", *flags, *QUICK[:-1], "-o", "run")
+    assert ended.status == 0 and "40 rows (1 left out)" in ended.out, ended.err
+    assert cli("predict", "run", "d.csv").out.splitlines()[8] == ",,"
 
 
 def test_a_constant_column_is_no_division_by_zero(cli: Cli) -> None:

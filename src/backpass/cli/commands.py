@@ -141,7 +141,7 @@ def evaluate_command(
         for message in messages:
             note(in_flags(message))
 
-    raise typer.Exit(status_of(measure, debug=debug))
+    raise typer.Exit(status_of(measure, debug=debug, trained=True))
 
 
 def predict_command(
@@ -165,7 +165,7 @@ def predict_command(
         if output is not None:
             note(f"{count(rows, 'prediction')} in {output}", label="")
 
-    raise typer.Exit(status_of(write, debug=debug))
+    raise typer.Exit(status_of(write, debug=debug, trained=True))
 
 
 def info_command(

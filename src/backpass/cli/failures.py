@@ -35,20 +35,24 @@ _FLAGS_FOR_SETTINGS = (
         r"Add --decimal , if \1, or --decimal . if \2;",
     ),
     (re.compile(r"add the column to categories"), "add --categories COLUMN"),
+    (re.compile(r"add it to missing_values"), "add --missing-values TEXT"),
     (re.compile(r", or raise max_bytes"), ""),
     (re.compile(r"[;:,]? ?go on with fit\(\.\.\., resume='.*?'\)\."), ""),
     (re.compile(r"set validation or test to 0"), "set --validation or --test to 0"),
 )
 
 
-def in_flags(sentence: str) -> str:
-    """A sentence of a room below, with its ways out as flags of the command line."""
+def in_flags(sentence: str, trained: bool = False) -> str:
+    """A sentence of a room below, with its ways out as flags of the command line.
+
+    `trained`: for a command that uses a run, where such a flag belongs to `backpass train`.
+    """
     for pattern, replacement in _FLAGS_FOR_SETTINGS:
         sentence = pattern.sub(replacement, sentence)
-    return sentence
+    return re.sub(r"\badd --", "train with --", sentence) if trained else sentence
 
 
-def status_of(command: Callable[[], None], *, debug: bool) -> int:
+def status_of(command: Callable[[], None], *, debug: bool, trained: bool = False) -> int:
     """Run a command; say what went wrong, if anything did, and give the exit status."""
     try:
         command()
@@ -56,7 +60,7 @@ def status_of(command: Callable[[], None], *, debug: bool) -> int:
         _say((str(interrupt) or "interrupted") + _way_to_go_on(interrupt), debug)
         return 130
     except BackpassError as error:
-        _say(in_flags(str(error)), debug)
+        _say(in_flags(str(error), trained), debug)
         return 2 if isinstance(error, _ASKED_WRONGLY) else 1
     except MemoryError as error:
         said = str(error) or "there is not enough memory"

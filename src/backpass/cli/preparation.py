@@ -117,6 +117,7 @@ def read_table(
         target,
         ignore=ignore,
         categories=[name for name in config.categories if like is None or name in known],
+        missing_values=(*data.MISSING_VALUES, *config.missing_values),
         encoding=config.encoding or None,
         delimiter=config.delimiter or None,
         decimal=config.decimal or None,

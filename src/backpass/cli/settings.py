@@ -117,6 +117,9 @@ class RunConfig:
         "What to do about empty cells: refuse, fill in, or leave such rows out.",
         choices=get_args(Missing),
     )
+    missing_values: tuple[str, ...] = _setting(
+        "data", "texts", (), "Text that means an empty cell, beside the usual ones; repeatable."
+    )
     impute: str = _setting(
         "data", "text", "mean", "What fills an empty cell of numbers.", choices=IMPUTE
     )
