@@ -17,6 +17,8 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, NamedTuple, final
 
 import numpy as np
@@ -194,6 +196,22 @@ Reference = (
     | Callable[[Array, Any, Any], Any]
     | Callable[[Array, Any, Any, Any], Any]
 )
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Partial:
+    """A cotangent of `type` that is zero outside of one place, as reading x[i] gives for x.
+
+    `add_to(buffer)` adds it to an array. A rule may answer with one where the cotangent is an
+    array; then n reads of one array cost what they read, not n times the array.
+    """
+
+    type: TensorType
+    add_to: Callable[[Array], None]
+
+
+Pulled = Sequence["Operand | Partial | None"]
 # (cts, wanted, outputs, inputs, params) -> one cotangent or None for each input
 VjpRule = Callable[
     [
@@ -203,7 +221,7 @@ VjpRule = Callable[
         tuple["Operand", ...],
         Params,
     ],
-    Sequence["Operand | None"],
+    Pulled,
 ]
 # (inputs, batched, size, params) -> (outputs, which outputs carry the batch at axis 0)
 BatchRule = Callable[
@@ -260,6 +278,11 @@ class Graph:
 
 
 _orders = itertools.count()
+# Types, lines and empty params are shared: a graph holds few kinds of each, and what is shared
+# costs no memory a node, nor work of the garbage collector, which grows with the objects alive.
+tensor_type = lru_cache(maxsize=1 << 14)(TensorType)
+_source_line = lru_cache(maxsize=1 << 12)(SourceLine)
+NO_PARAMS: Params = MappingProxyType({})
 
 
 def apply(
@@ -272,12 +295,13 @@ def apply(
     if len(known) == len(inputs):
         result = primitive.reference(*known, **params)
         arrays = tuple(map(np.asarray, (result,) if primitive.single else result))
-        types = tuple([TensorType(a.shape, a.dtype) for a in arrays if a is not None])
+        types = tuple([tensor_type(a.shape, a.dtype) for a in arrays if a is not None])
     else:
         types = primitive.shape(*[x.type for x in inputs], **params)
         arrays = (None,) * len(types)
+    order, source = next(_orders), _user_line()
     return Node(
-        primitive, inputs, params, types, arrays, scopes, next(_orders), _user_line()
+        primitive, inputs, params or NO_PARAMS, types, arrays, scopes, order, source
     ).outputs()
 
 
@@ -309,7 +333,7 @@ def leaf(
 def constant(x: object) -> Value:
     """A leaf that depends on nothing. An array that the caller may still write to is copied."""
     array = settled(np.asarray(x))
-    return Value(TensorType(array.shape, array.dtype), None, 0, array, NO_SCOPES)
+    return Value(tensor_type(array.shape, array.dtype), None, 0, array, NO_SCOPES)
 
 
 def settled(array: Array) -> Array:
@@ -370,7 +394,7 @@ def type_of(x: Operand) -> TensorType:
     if type(x) is Value:
         return x.type
     array = np.asarray(x)
-    return TensorType(array.shape, array.dtype)
+    return tensor_type(array.shape, array.dtype)
 
 
 def _made_at(x: Value) -> str:
@@ -387,7 +411,7 @@ def _user_line() -> SourceLine | None:
     while frame is not None:
         file = frame.f_code.co_filename
         if not file.startswith(_OWN_ROOT) and not file.startswith(_NUMPY_ROOT):
-            return SourceLine(file, frame.f_lineno, frame.f_code.co_name)
+            return _source_line(file, frame.f_lineno, frame.f_code.co_name)
         frame = frame.f_back
     return None
 

@@ -10,8 +10,16 @@ from __future__ import annotations
 import numpy as np
 
 from backpass.errors import ShapeError
-from backpass.ir import NotDifferentiable, Operand, Primitive, TensorType, type_of
-from backpass.ir.graph import Array, Params
+from backpass.ir import (
+    NotDifferentiable,
+    Operand,
+    Primitive,
+    TensorType,
+    array_of,
+    is_live,
+    type_of,
+)
+from backpass.ir.graph import Array, Params, Partial, Pulled
 from backpass.prims.elementwise import equal, select
 from backpass.prims.rules import INTERPRETED, broadcast, jointly, lead, zeros_like
 
@@ -32,9 +40,12 @@ def _gather_shape(x: TensorType, *indices: TensorType) -> tuple[TensorType, ...]
 
 def _pull_gather(
     ct: Operand, wanted: tuple[bool, ...], inputs: tuple[Operand, ...], params: Params
-) -> list[Operand | None]:
-    pulled = scatter_add(ct, *inputs[1:], shape=type_of(inputs[0]).shape)
-    return [pulled, *[None] * (len(inputs) - 1)]
+) -> Pulled:
+    rest = [None] * (len(inputs) - 1)
+    if any(map(is_live, (ct, *inputs[1:]))):
+        return [scatter_add(ct, *inputs[1:], shape=type_of(inputs[0]).shape), *rest]
+    piece, index = array_of(ct), tuple(map(array_of, inputs[1:]))
+    return [Partial(type_of(inputs[0]), lambda buffer: np.add.at(buffer, index, piece)), *rest]
 
 
 def _row_numbers(size: int, index_shape: Ints) -> Operand:

@@ -15,7 +15,16 @@ import numpy as np
 
 from backpass.errors import DTypeError, NotDifferentiableError, ShapeError
 from backpass.ir import NotDifferentiable, NotLowered, Operand, Primitive, TensorType, type_of
-from backpass.ir.graph import Array, BatchRule, Params, Reference, ShapeRule, VjpRule
+from backpass.ir.graph import (
+    Array,
+    BatchRule,
+    Params,
+    Partial,
+    Pulled,
+    Reference,
+    ShapeRule,
+    VjpRule,
+)
 
 INTERPRETED = NotLowered("evaluated by its NumPy reference")
 # rule(ct, y, *inputs, **params): the forms by number of arguments give lambdas their types.
@@ -24,12 +33,10 @@ Pull = (
     | Callable[[Operand, Operand, Operand, Any], Operand]
     | Callable[[Operand, Operand, Operand, Any, Any], Operand]
     | Callable[[Operand, Operand, Operand, Any, Any, Any], Operand]
-    | Callable[..., Operand]
+    | Callable[..., Operand | Partial]
 )
 # rule(ct, wanted, inputs, params) -> one cotangent or None for each input
-JointPull = Callable[
-    [Operand, tuple[bool, ...], tuple[Operand, ...], Params], Sequence[Operand | None]
-]
+JointPull = Callable[[Operand, tuple[bool, ...], tuple[Operand, ...], Params], Pulled]
 # rule(x, **params)
 BatchOne = (
     Callable[[Operand], Operand]
@@ -48,9 +55,9 @@ def per_input(*rules: Pull | NotDifferentiable) -> VjpRule:
         outputs: tuple[Operand, ...],
         inputs: tuple[Operand, ...],
         params: Params,
-    ) -> list[Operand | None]:
+    ) -> Pulled:
         ct = cts[0]
-        found: list[Operand | None] = []
+        found: list[Operand | Partial | None] = []
         for rule, want in zip(rules, wanted, strict=True):
             if ct is None or not want or isinstance(rule, NotDifferentiable):
                 found.append(None)
@@ -70,7 +77,7 @@ def jointly(rule: JointPull) -> VjpRule:
         outputs: tuple[Operand, ...],
         inputs: tuple[Operand, ...],
         params: Params,
-    ) -> Sequence[Operand | None]:
+    ) -> Pulled:
         ct = cts[0]
         return [None] * len(inputs) if ct is None else rule(ct, wanted, inputs, params)
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from backpass.errors import ShapeError
-from backpass.ir import Operand, Primitive, TensorType, type_of
-from backpass.ir.graph import Array, Params
+from backpass.ir import Operand, Primitive, TensorType, array_of, is_live, type_of
+from backpass.ir.graph import Array, Params, Partial
 from backpass.prims.rules import (
     INTERPRETED,
     batch_one,
@@ -86,7 +86,14 @@ def _slice_shape(t: TensorType, starts: Ints, stops: Ints, steps: Ints) -> tuple
 
 def _pull_slice(
     ct: Operand, y: Operand, x: Operand, starts: Ints, stops: Ints, steps: Ints
-) -> Operand:
+) -> Operand | Partial:
+    if not is_live(ct):
+        piece, index = array_of(ct), _index(starts, stops, steps)
+
+        def add_to(buffer: Array) -> None:
+            buffer[index] += piece
+
+        return Partial(type_of(x), add_to)
     low: list[int] = []
     high: list[int] = []
     for n, m, a, s in zip(type_of(x).shape, type_of(ct).shape, starts, steps, strict=True):

@@ -14,8 +14,18 @@ from dataclasses import replace
 
 import numpy as np
 
-from backpass.ir import Node, NotDifferentiable, Operand, Scope, Value, is_live, leaf, type_of
-from backpass.ir.graph import apply, array_of, live_scopes
+from backpass.ir import (
+    Node,
+    NotDifferentiable,
+    Operand,
+    Scope,
+    TensorType,
+    Value,
+    is_live,
+    leaf,
+    type_of,
+)
+from backpass.ir.graph import Array, Partial, apply, array_of, live_scopes
 from backpass.prims import elementwise as el
 from backpass.prims.rules import refuse, zeros_like
 from backpass.trace.capture import nodes_between
@@ -37,24 +47,44 @@ def _slot(v: Value) -> Slot:
 
 
 class Cotangents:
-    """The sum of the cotangents that have arrived at each Value."""
+    """The sum of the cotangents that have arrived at each Value.
 
-    __slots__ = ("sums",)
+    A sum of arrays is collected in place in a buffer of its own from the first Partial on; nobody
+    else sees a buffer before its node is reached, after which nothing is added to it.
+    """
+
+    __slots__ = ("buffers", "sums")
 
     def __init__(self) -> None:
         self.sums: dict[Slot, Operand] = {}
+        self.buffers: dict[Slot, Array] = {}
 
-    def add(self, v: Value, ct: Operand | None) -> None:
+    def add(self, v: Value, ct: Operand | Partial | None) -> None:
         """One more contribution."""
         if ct is None:
             return
         slot = _slot(v)
+        if type(ct) is Partial:
+            ct.add_to(self._buffer(slot, ct.type))
+            return
         before = self.sums.get(slot)
         self.sums[slot] = ct if before is None else el.add(before, ct)
 
+    def _buffer(self, slot: Slot, kind: TensorType) -> Array:
+        if slot not in self.buffers:
+            self.buffers[slot] = np.zeros(kind.shape, kind.dtype)
+        return self.buffers[slot]
+
+    def pop(self, slot: Slot) -> Operand | None:
+        """The sum of what arrived there; it is forgotten here."""
+        total, buffer = self.sums.pop(slot, None), self.buffers.pop(slot, None)
+        if buffer is None or total is None:
+            return buffer if total is None else total
+        return el.add(total, buffer)
+
     def take(self, node: Node) -> tuple[Operand | None, ...]:
-        """What arrived at a node's outputs; it is forgotten here."""
-        return tuple([self.sums.pop((node, i), None) for i in range(len(node.types))])
+        """What arrived at a node's outputs."""
+        return tuple([self.pop((node, i)) for i in range(len(node.types))])
 
 
 def pull_back(
@@ -70,7 +100,11 @@ def pull_back(
         for node in reversed(nodes_between(outputs, scope)):
             if (node, 0) not in ends:
                 _pull_node(node, scope, arrived)
-    return [arrived.sums.get(_slot(v), zeros_like(v)) for v in leaves]
+    return [_or_zeros(arrived.pop(_slot(v)), v) for v in leaves]
+
+
+def _or_zeros(ct: Operand | None, v: Value) -> Operand:
+    return zeros_like(v) if ct is None else ct
 
 
 def _pull_node(node: Node, scope: Scope, arrived: Cotangents) -> None:
