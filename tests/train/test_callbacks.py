@@ -156,16 +156,16 @@ def test_early_stopping_can_leave_the_last_weights() -> None:
 def test_monitors() -> None:
     run = trainer(metrics=["accuracy", "confusion_matrix"])
     directions = {"loss": "min", "val_loss": "min", "val_accuracy": "max", "gradient_norm": "min"}
-    assert {n: monitor_of(run, n).mode for n in directions} == directions
+    assert {n: monitor_of(run.metrics, n).mode for n in directions} == directions
     for name in ("val_acuracy", "lr", "val_confusion_matrix"):
         with pytest.raises(ConfigError, match="not known whether it should rise or fall"):
-            monitor_of(run, name)
+            monitor_of(run.metrics, name)
     with pytest.raises(ConfigError, match=r"Did you mean 'val_loss'\? There are: loss, val_loss"):
         Monitor("val_lss", "min").value({"loss": 1.0, "val_loss": 2.0})
     with pytest.raises(ConfigError, match="Pass validation_data to fit"):
         Monitor("val_loss", "min").value({"loss": 1.0})
     with pytest.raises(ConfigError, match="mode='up' is no mode"):
-        monitor_of(run, "loss", "up")  # type: ignore[arg-type]
+        monitor_of(run.metrics, "loss", "up")  # type: ignore[arg-type]
 
 
 def test_schedules_by_epoch_and_by_step() -> None:

@@ -9,7 +9,6 @@ kept until an attribute of some module changes.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, NoReturn, Self
@@ -18,6 +17,7 @@ import numpy as np
 
 from backpass.errors import DTypeError, UnsupportedError
 from backpass.nn import state, structure
+from backpass.nn.hooks import ForwardHook, RemovableHandle
 from backpass.nn.parameter import Buffer, Parameter
 from backpass.nn.rng import RngState
 from backpass.nn.summary import Summary, summarize
@@ -25,30 +25,6 @@ from backpass.trace import Cell, Tracer
 
 REGISTRIES = ("_parameters", "_buffers", "_modules", "_rngs")
 OWN = frozenset((*REGISTRIES, "_transient", "_hooks", "_kept"))
-_hook_numbers = itertools.count()
-
-
-class RemovableHandle:
-    """What `register_forward_hook` returns: `remove()` takes the hook away; it is a context manager
-    too.
-    """
-
-    __slots__ = ("module", "number")
-
-    def __init__(self, module: Module, number: int) -> None:
-        self.module = module
-        self.number = number
-
-    def remove(self) -> None:
-        """Take the hook away; the second time does nothing."""
-        self.module._hooks.pop(self.number, None)
-        structure.changed()
-
-    def __enter__(self) -> RemovableHandle:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.remove()
 
 
 class Module:
@@ -74,7 +50,7 @@ class Module:
     _modules: dict[str, Module | None]
     _rngs: dict[str, RngState | None]
     _transient: set[str]
-    _hooks: dict[int, Callable[..., Any]]
+    _hooks: dict[int, ForwardHook]
     _kept: tuple[object, Mapping[str, Cell], structure.Key | None] | None
 
     def __init__(self) -> None:
@@ -212,16 +188,13 @@ class Module:
                 output = output if changed is None else changed
         return output
 
-    def register_forward_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
+    def register_forward_hook(self, hook: ForwardHook) -> RemovableHandle:
         """Call `hook(module, args, output)` after each forward; what it returns, if not None, is
         the new output.
 
         Under jit a hook runs when the function is traced; adding or removing one traces anew.
         """
-        number = next(_hook_numbers)
-        self._hooks[number] = hook
-        structure.changed()
-        return RemovableHandle(self, number)
+        return RemovableHandle(self._hooks, hook)
 
     def train(self, mode: bool = True) -> Self:
         """Training mode for this module and all below (Dropout drops, BatchNorm uses the batch);
@@ -435,8 +408,21 @@ class Module:
         """Everything else that running it depends on."""
         _, cells, key = self._known()
         if key is None:
-            key = structure.key_of(tuple(self.modules()), OWN)[0]
+            key = self._key()[0]
         return key, tuple([cell.trainable for cell in cells.values()])
+
+    def _key(self) -> tuple[structure.Key, bool]:
+        return structure.key_of([module._part() for module in self.modules()])
+
+    def _part(self) -> structure.Part:
+        """This module alone, as the key sees it."""
+        return structure.Part(
+            module=self,
+            plain={k: v for k, v in self.__dict__.items() if k not in OWN},
+            cells={**self._parameters, **self._buffers, **self._rngs},
+            children=self._modules,
+            hooks=tuple(self._hooks.values()),
+        )
 
     def _known(self) -> tuple[object, Mapping[str, Cell], structure.Key | None]:
         kept, token = self._kept, structure.token()
@@ -444,7 +430,7 @@ class Module:
             cells: dict[str, Cell] = {}
             for kind in ("_parameters", "_buffers", "_rngs"):
                 cells.update(self._named(kind, "", True, True))
-            key, mutable = structure.key_of(tuple(self.modules()), OWN)
+            key, mutable = self._key()
             kept = (token, MappingProxyType(cells), None if mutable else key)
             object.__setattr__(self, "_kept", kept)
         return kept

@@ -10,15 +10,13 @@ them is not seen, so arrays belong in buffers.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from backpass.trace import Tracer
-
-if TYPE_CHECKING:
-    from backpass.nn.module import Module
+from backpass.trace import Cell, Tracer
 
 PLAIN = frozenset((type(None), bool, int, str, bytes, type))
 
@@ -116,24 +114,36 @@ def same(old: Any, new: Any) -> bool:
     )
 
 
-def key_of(modules: Sequence[Module], own: frozenset[str]) -> tuple[Key, bool]:
-    """The key of modules in order, and whether it holds what can change without an assignment.
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """One module of a tree: all that running it depends on besides its arrays.
 
-    `own` are the attributes that belong to Module itself; every other one is part of the key.
+    Attributes:
+        module: the module itself; its class counts, and its identity as someone's child.
+        plain: its plain attributes by name.
+        cells: its own parameters, buffers and streams by name; None for an empty place.
+        children: its direct children by name; None for an empty place.
+        hooks: its forward hooks in order.
     """
-    numbers = {id(module): i for i, module in enumerate(modules)}
-    parts, mutable = [], False
-    for module in modules:
-        plain = {k: v for k, v in module.__dict__.items() if k not in own}
-        mutable = mutable or any(map(is_mutable, plain.values()))
-        cells = (*module._parameters.items(), *module._buffers.items(), *module._rngs.items())
-        parts.append(
-            (
-                type(module),
-                tuple([(k, frozen(v)) for k, v in plain.items()]),
-                tuple([(k, numbers.get(id(v))) for k, v in module._modules.items()]),
-                tuple([(k, id(c)) for k, c in cells]),
-                tuple(map(Identity, module._hooks.values())),
-            )
+
+    module: object
+    plain: Mapping[str, Any]
+    cells: Mapping[str, Cell | None]
+    children: Mapping[str, object]
+    hooks: Sequence[object]
+
+
+def key_of(parts: Sequence[Part]) -> tuple[Key, bool]:
+    """The key of modules in order, and whether it holds what can change without an assignment."""
+    numbers = {id(part.module): i for i, part in enumerate(parts)}
+    keys = [
+        (
+            type(part.module),
+            tuple([(k, frozen(v)) for k, v in part.plain.items()]),
+            tuple([(k, numbers.get(id(v))) for k, v in part.children.items()]),
+            tuple([(k, id(c)) for k, c in part.cells.items()]),
+            tuple(map(Identity, part.hooks)),
         )
-    return Key(tuple(parts)), mutable
+        for part in parts
+    ]
+    return Key(tuple(keys)), any([is_mutable(v) for part in parts for v in part.plain.values()])

@@ -6,17 +6,16 @@ mode and inside an overlay, so no state changes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
+from backpass.nn.hooks import ForwardHook, RemovableHandle
+from backpass.nn.parameter import Parameter
 from backpass.trace import bound
 from backpass.tree import flatten
-
-if TYPE_CHECKING:
-    from backpass.nn.module import Module
 
 HEADINGS = ("layer", "type", "output shape", "parameters")
 
@@ -60,7 +59,25 @@ class Summary:
     __repr__ = __str__
 
 
-def summarize(module: Module, inputs: Sequence[Any], dtype: Any) -> Summary:
+class Summarized(Protocol):
+    """What a summary needs of a Module."""
+
+    training: bool
+
+    def __call__(self, *args: Any) -> Any: ...
+
+    def eval(self) -> object: ...
+
+    def named_modules(self) -> Iterator[tuple[str, Summarized]]: ...
+
+    def children(self) -> Iterator[Summarized]: ...
+
+    def parameters(self, recurse: bool = True) -> Iterator[Parameter]: ...
+
+    def register_forward_hook(self, hook: ForwardHook) -> RemovableHandle: ...
+
+
+def summarize(module: Summarized, inputs: Sequence[Any], dtype: Any) -> Summary:
     """Run the module on examples, or on zeros of shapes, and note what each part gives."""
     cells = list(module.parameters())
     kind = np.dtype(dtype) if dtype is not None else cells[0].dtype if cells else np.dtype("f4")
@@ -68,8 +85,8 @@ def summarize(module: Module, inputs: Sequence[Any], dtype: Any) -> Summary:
     rows: list[SummaryRow] = []
     seen: set[int] = set()
 
-    def note(name: str, part: Module) -> Any:
-        def hook(_: Any, args: Any, output: Any) -> None:
+    def note(name: str, part: Summarized) -> ForwardHook:
+        def hook(_: object, args: object, output: Any) -> None:
             own = [p for p in part.parameters(recurse=False) if id(p) not in seen]
             seen.update(map(id, own))
             if own or not any(True for _ in part.children()):

@@ -9,7 +9,7 @@ from backpass.train.averaging import (
     StochasticWeightAveraging,
     recompute_batch_norm,
 )
-from backpass.train.callback import Callback, FlowSample, StepResult
+from backpass.train.callback import Callback, TrainerView
 from backpass.train.checkpoint_files import find_checkpoint, latest_checkpoint
 from backpass.train.early_stopping import EarlyStopping
 from backpass.train.files import atomic_write
@@ -20,6 +20,7 @@ from backpass.train.learning_rate import LearningRateMonitor, LearningRateSchedu
 from backpass.train.model_checkpoint import ModelCheckpoint
 from backpass.train.overfitting import OverfittingWarning
 from backpass.train.progress import ProgressBar
+from backpass.train.step_result import FlowSample, StepResult
 from backpass.train.trainer import Trainer
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "StepResult",
     "StochasticWeightAveraging",
     "Trainer",
+    "TrainerView",
     "TrainingInterrupted",
     "atomic_write",
     "find_checkpoint",

@@ -8,18 +8,16 @@ weights, so SWA computes them again.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from backpass.errors import ConfigError
 from backpass.jit import jit
 from backpass.train.batches import Batches
-from backpass.train.callback import Callback, Logs, State, StepResult
+from backpass.train.callback import Callback, Logs, State, TrainerView
 from backpass.train.modules import modes_kept, parameters_of, set_mode, submodules, write_weights
-
-if TYPE_CHECKING:
-    from backpass.train.trainer import Trainer
+from backpass.train.step_result import StepResult
 
 
 class StochasticWeightAveraging(Callback):
@@ -53,11 +51,11 @@ class StochasticWeightAveraging(Callback):
         self.snapshots = 0
         self.sums: dict[str, np.ndarray] = {}
 
-    def on_fit_start(self, trainer: Trainer) -> None:
+    def on_fit_start(self, trainer: TrainerView) -> None:
         """No snapshot yet."""
         self.snapshots, self.sums = 0, {}
 
-    def on_epoch_end(self, trainer: Trainer, logs: Logs) -> None:
+    def on_epoch_end(self, trainer: TrainerView, logs: Logs) -> None:
         """Take a snapshot if it is time."""
         epoch = trainer.epoch - trainer.state.first_epoch
         first = self.start
@@ -70,7 +68,7 @@ class StochasticWeightAveraging(Callback):
             array = np.asarray(cell.read(), np.float64)
             self.sums[name] = self.sums[name] + array if name in self.sums else array.copy()
 
-    def on_fit_end(self, trainer: Trainer) -> None:
+    def on_fit_end(self, trainer: TrainerView) -> None:
         """Put the mean in, and compute BatchNorm's statistics again."""
         if self.snapshots:
             mean = {name: total / self.snapshots for name, total in self.sums.items()}
@@ -111,12 +109,12 @@ class ExponentialMovingAverage(Callback):
         self.average: dict[str, np.ndarray] = {}
         self._own: dict[str, np.ndarray] | None = None
 
-    def on_fit_start(self, trainer: Trainer) -> None:
+    def on_fit_start(self, trainer: TrainerView) -> None:
         """The average starts at the weights."""
         self.steps = 0
         self.average = {n: np.array(c.read()) for n, c in parameters_of(trainer.model).items()}
 
-    def on_batch_end(self, trainer: Trainer, result: StepResult) -> None:
+    def on_batch_end(self, trainer: TrainerView, result: StepResult) -> None:
         """Move towards the new weights."""
         t = self.steps
         decay = min(self.decay, (1 + t) / (10 + t)) if self.warmup else self.decay
@@ -125,7 +123,7 @@ class ExponentialMovingAverage(Callback):
             average = self.average[name]
             average += (cell.read() - average) * average.dtype.type(1 - decay)
 
-    def on_validation_start(self, trainer: Trainer) -> None:
+    def on_validation_start(self, trainer: TrainerView) -> None:
         """Exchange the weights."""
         if self.validate:
             own = {n: np.array(c.read()) for n, c in parameters_of(trainer.model).items()}
@@ -133,17 +131,17 @@ class ExponentialMovingAverage(Callback):
             self._own = own
             trainer.state.averaged = {n: a.copy() for n, a in self.average.items()}
 
-    def on_validation_end(self, trainer: Trainer) -> None:
+    def on_validation_end(self, trainer: TrainerView) -> None:
         """Exchange them back."""
         if self._own is not None:
             write_weights(trainer.model, self._own)
             self._own = None
 
-    def on_fit_end(self, trainer: Trainer) -> None:
+    def on_fit_end(self, trainer: TrainerView) -> None:
         """Put the average in."""
         write_weights(trainer.model, self.average)
 
-    def on_close(self, trainer: Trainer) -> None:
+    def on_close(self, trainer: TrainerView) -> None:
         """After an exception in validation the model gets its own weights back."""
         self.on_validation_end(trainer)
 

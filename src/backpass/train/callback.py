@@ -20,52 +20,80 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from backpass.train.history import EpochRecord
-    from backpass.train.trainer import Trainer
+from backpass.metrics import Metric
+from backpass.train.batches import Batches
+from backpass.train.history import EpochRecord, History
+from backpass.train.run_state import RunState
+from backpass.train.step_result import StepResult
 
 Logs = Mapping[str, float]
 State = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class FlowSample:
-    """What one optimizer step says of each parameter; filled for callbacks that ask for it.
+class FitView(Protocol):
+    """What a callback sees of the running `fit`.
 
     Attributes:
-        gradient_norms: (P,) the 2-norm of each parameter's gradient, before clipping.
-        update_norms: (P,) the 2-norm of what the step added to each parameter.
-        weight_norms: (P,) the 2-norm of each parameter before the step.
-        alive: for each parameter, (rows,) bool: whether a row along axis 0 got a gradient that is
-            not exactly zero.
+        train, validation: the batches; `train.count` is their number in an epoch, if it is known.
+        last_epoch: the number of the epoch after which this `fit` ends.
+        record: the record of the epoch that has just ended; a callback may add to it in
+            `on_epoch_end`.
     """
 
-    gradient_norms: np.ndarray
-    update_norms: np.ndarray
-    weight_norms: np.ndarray
-    alive: tuple[np.ndarray, ...]
+    train: Batches
+    validation: Batches | None
+    last_epoch: int
+    record: EpochRecord
+
+    def identity(self) -> dict[str, Any]: ...
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class StepResult:
-    """What one optimizer step gave.
+class TrainerView(Protocol):
+    """What a callback sees of the Trainer: annotate the `trainer` of your methods with it.
 
-    Attributes:
-        loss: the mean loss over the step's samples.
-        gradient_norm: the 2-norm of the whole gradient, before clipping.
-        samples: how many samples the step took (over all accumulated batches).
-        flow: per-parameter numbers if any callback has `needs_gradient_flow`.
+    The meaning of each attribute is in the docstring of `Trainer`.
     """
 
-    loss: float
-    gradient_norm: float
-    samples: int
-    flow: FlowSample | None = None
+    model: Any
+    loss: Any
+    optimizer: Any
+    metrics: list[Metric[Any]]
+    callbacks: Callbacks
+    history: History
+    state: RunState
+    directory: Path | None
+    accumulate: int
+    seed: int
+    jit: bool
+
+    @property
+    def should_stop(self) -> bool: ...
+
+    @should_stop.setter
+    def should_stop(self, value: bool) -> None: ...
+
+    @property
+    def epoch(self) -> int: ...
+
+    @property
+    def step(self) -> int: ...
+
+    @property
+    def loop(self) -> FitView: ...
+
+    @property
+    def has_loop(self) -> bool: ...
+
+    def note(self, message: str) -> None: ...
+
+    def weights(self) -> dict[str, np.ndarray]: ...
+
+    def way_to_resume(self) -> str: ...
 
 
 class Callback:
@@ -84,35 +112,35 @@ class Callback:
     order: ClassVar[int] = 50
     needs_gradient_flow: ClassVar[bool] = False
 
-    def on_fit_start(self, trainer: Trainer) -> None:
+    def on_fit_start(self, trainer: TrainerView) -> None:
         """Before the first epoch of a `fit`; start from a clean state here."""
 
-    def on_epoch_start(self, trainer: Trainer) -> None:
+    def on_epoch_start(self, trainer: TrainerView) -> None:
         """Before the first batch of epoch `trainer.epoch`."""
 
-    def on_batch_end(self, trainer: Trainer, result: StepResult) -> None:
+    def on_batch_end(self, trainer: TrainerView, result: StepResult) -> None:
         """After every optimizer step; `trainer.step` counts it already."""
 
-    def on_validation_start(self, trainer: Trainer) -> None:
+    def on_validation_start(self, trainer: TrainerView) -> None:
         """Before the validation data are run; the model's weights may be exchanged here."""
 
-    def on_validation_end(self, trainer: Trainer) -> None:
+    def on_validation_end(self, trainer: TrainerView) -> None:
         """After the validation data were run, in falling order; exchanged weights go back here."""
 
-    def on_epoch_end(self, trainer: Trainer, logs: Logs) -> None:
+    def on_epoch_end(self, trainer: TrainerView, logs: Logs) -> None:
         """After validation. `logs` holds loss, val_loss, each metric and val_ metric, lr,
         gradient_norm.
 
         Set `trainer.should_stop` (with `trainer.note("why")`) to end training after this epoch.
         """
 
-    def on_epoch_recorded(self, trainer: Trainer, record: EpochRecord) -> None:
+    def on_epoch_recorded(self, trainer: TrainerView, record: EpochRecord) -> None:
         """The epoch counts as done and its record, as in history.jsonl, is in `trainer.history`."""
 
-    def on_fit_end(self, trainer: Trainer) -> None:
+    def on_fit_end(self, trainer: TrainerView) -> None:
         """After the last epoch; not called when an exception ends the run."""
 
-    def on_close(self, trainer: Trainer) -> None:
+    def on_close(self, trainer: TrainerView) -> None:
         """Always called last, also after an exception: give back files, terminals, exchanged
         weights.
         """
@@ -135,25 +163,27 @@ class Callbacks:
         self._after_batch = [c for c in self.items if _overrides(c, "on_batch_end")]
         self.needs_gradient_flow = any(c.needs_gradient_flow for c in self.items)
 
-    def call(self, event: str, trainer: Trainer, *args: Any) -> None:
+    def call(self, event: str, trainer: TrainerView, *args: Any) -> None:
         """One event, in rising order; `on_validation_end` in falling order."""
         items = self.items[::-1] if event == "on_validation_end" else self.items
         for callback in items:
             self._call_one(callback, event, trainer, args)
 
-    def after_batch(self, trainer: Trainer, result: StepResult) -> None:
+    def after_batch(self, trainer: TrainerView, result: StepResult) -> None:
         """`on_batch_end` of those that have one."""
         for callback in self._after_batch:
             self._call_one(callback, "on_batch_end", trainer, (result,))
 
-    def close(self, trainer: Trainer) -> None:
+    def close(self, trainer: TrainerView) -> None:
         """`on_close` of all, whatever some of them raise."""
         with ExitStack() as stack:
             for callback in self.items:
                 stack.callback(callback.on_close, trainer)
 
     @staticmethod
-    def _call_one(callback: Callback, event: str, trainer: Trainer, args: tuple[Any, ...]) -> None:
+    def _call_one(
+        callback: Callback, event: str, trainer: TrainerView, args: tuple[Any, ...]
+    ) -> None:
         try:
             getattr(callback, event)(trainer, *args)
         except Exception as error:
@@ -170,4 +200,4 @@ def _overrides(callback: Callback, name: str) -> bool:
     return getattr(type(callback), name) is not getattr(Callback, name)
 
 
-__all__ = ["Callback", "Callbacks", "FlowSample", "Logs", "State", "StepResult"]
+__all__ = ["Callback", "Callbacks", "FitView", "Logs", "State", "TrainerView"]

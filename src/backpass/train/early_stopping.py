@@ -6,17 +6,14 @@ Prechelt 1998, "Early stopping - but when?". A NaN counts as no improvement.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from backpass.errors import ConfigError
-from backpass.train.callback import Callback, Logs, State
+from backpass.train.callback import Callback, Logs, State, TrainerView
 from backpass.train.modules import write_weights
 from backpass.train.monitor import Mode, monitor_of
-
-if TYPE_CHECKING:
-    from backpass.train.trainer import Trainer
 
 
 class EarlyStopping(Callback):
@@ -63,18 +60,18 @@ class EarlyStopping(Callback):
         self.stopped_epoch: int | None = None
         self.best_weights: dict[str, np.ndarray] = {}
 
-    def on_fit_start(self, trainer: Trainer) -> None:
+    def on_fit_start(self, trainer: TrainerView) -> None:
         """Start counting anew; a wrong monitor is found here, before training."""
         self._forget()
-        monitor_of(trainer, self.monitor, self.mode)
+        monitor_of(trainer.metrics, self.monitor, self.mode)
         if self.monitor.startswith("val_") and trainer.loop.validation is None:
             raise ConfigError(
                 f"EarlyStopping watches {self.monitor!r}, but fit was given no validation_data."
             )
 
-    def on_epoch_end(self, trainer: Trainer, logs: Logs) -> None:
+    def on_epoch_end(self, trainer: TrainerView, logs: Logs) -> None:
         """Compare, and stop if it has been too long."""
-        monitor = monitor_of(trainer, self.monitor, self.mode, self.min_delta)
+        monitor = monitor_of(trainer.metrics, self.monitor, self.mode, self.min_delta)
         value = monitor.value(logs)
         if monitor.better(value, self.best_value):
             self.best_value, self.best_epoch, self.wait = value, trainer.epoch, 0
@@ -95,7 +92,7 @@ class EarlyStopping(Callback):
                 f"{'epoch' if self.wait == 1 else 'epochs'}; {best}"
             )
 
-    def on_fit_end(self, trainer: Trainer) -> None:
+    def on_fit_end(self, trainer: TrainerView) -> None:
         """Put the best weights back."""
         if self.restore_best_weights and self.best_weights:
             write_weights(trainer.model, self.best_weights)

@@ -10,17 +10,15 @@ the epoch, as behind a ReLU that never fires.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
-from backpass.train.callback import Callback, Logs, State, StepResult
+from backpass.train.callback import Callback, Logs, State, TrainerView
 from backpass.train.history import as_json_number
 from backpass.train.modules import parameters_of, submodules
 from backpass.train.nonfinite import layer_number
-
-if TYPE_CHECKING:
-    from backpass.train.trainer import Trainer
+from backpass.train.step_result import StepResult
 
 #: The stated thresholds, see `GradientFlow`.
 VANISHING_NORM, VANISHING_SHARE, EXPLODING_NORM, DEAD_SHARE = 1e-7, 1e-4, 1e3, 0.5
@@ -63,15 +61,15 @@ class GradientFlow(Callback):
         self.ratios: np.ndarray | None = None
         self.alive: list[np.ndarray] = []
 
-    def on_fit_start(self, trainer: Trainer) -> None:
+    def on_fit_start(self, trainer: TrainerView) -> None:
         """Nothing is summed yet."""
         self._start()
 
-    def on_epoch_start(self, trainer: Trainer) -> None:
+    def on_epoch_start(self, trainer: TrainerView) -> None:
         """Nothing is summed yet."""
         self._start()
 
-    def on_batch_end(self, trainer: Trainer, result: StepResult) -> None:
+    def on_batch_end(self, trainer: TrainerView, result: StepResult) -> None:
         """Add one step."""
         flow = result.flow
         if flow is None:
@@ -88,7 +86,7 @@ class GradientFlow(Callback):
         for seen, new in zip(self.alive, flow.alive, strict=True):
             seen |= new
 
-    def on_epoch_end(self, trainer: Trainer, logs: Logs) -> None:
+    def on_epoch_end(self, trainer: TrainerView, logs: Logs) -> None:
         """Write the epoch's numbers and messages."""
         if self.norms is None or self.ratios is None:
             return

@@ -8,16 +8,14 @@ compiled step sees the new ones.
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from backpass.errors import ConfigError
-from backpass.train.callback import Callback, Logs, State, StepResult
+from backpass.train.callback import Callback, Logs, State, TrainerView
 from backpass.train.monitor import Monitor
-
-if TYPE_CHECKING:
-    from backpass.train.trainer import Trainer
+from backpass.train.step_result import StepResult
 
 
 def learning_rates(optimizer: Any) -> list[float]:
@@ -62,12 +60,12 @@ class LearningRateSchedule(Callback):
                 "interval='epoch'."
             )
 
-    def on_batch_end(self, trainer: Trainer, result: StepResult) -> None:
+    def on_batch_end(self, trainer: TrainerView, result: StepResult) -> None:
         """Step, if the interval is a step."""
         if self.interval == "step":
             self.scheduler.step()
 
-    def on_epoch_end(self, trainer: Trainer, logs: Logs) -> None:
+    def on_epoch_end(self, trainer: TrainerView, logs: Logs) -> None:
         """Step, if the interval is an epoch."""
         if self.interval != "epoch":
             return
@@ -100,7 +98,7 @@ class LearningRateMonitor(Callback):
         self.steps: list[int] = []
         self.values: list[list[float]] = []
 
-    def on_batch_end(self, trainer: Trainer, result: StepResult) -> None:
+    def on_batch_end(self, trainer: TrainerView, result: StepResult) -> None:
         """Keep one step's rates."""
         self.steps.append(trainer.step)
         self.values.append(learning_rates(trainer.optimizer))

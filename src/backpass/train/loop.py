@@ -1,8 +1,7 @@
 """The loop of `Trainer.fit`: epochs, batches, validation, and the record of each epoch.
 
-`RunState` is all that the loop itself remembers; with the Cells, the callbacks' state and the
-metrics' sums it is what a checkpoint holds. It changes between whole steps only. A checkpoint may
-be written wherever a callback runs after a step or an epoch; a resumed run enters the same epoch at
+What it remembers is a `RunState`, which changes between whole steps only. A checkpoint may be
+written wherever a callback runs after a step or an epoch; a resumed run enters the same epoch at
 the batch where it was.
 """
 
@@ -10,16 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import Any, Protocol
 
 from backpass.metrics import Metric
 from backpass.train.batches import Batch, Batches
-from backpass.train.callback import StepResult
-from backpass.train.evaluation import compute_metrics, update_metrics
+from backpass.train.callback import TrainerView
+from backpass.train.evaluation import Evaluator, compute_metrics, update_metrics
 from backpass.train.files import remove_partial_files
 from backpass.train.history import (
     EpochRecord,
@@ -34,59 +30,20 @@ from backpass.train.model_checkpoint import ModelCheckpoint, save_on_interrupt
 from backpass.train.modules import set_mode
 from backpass.train.nonfinite import non_finite_error
 from backpass.train.run_state_file import load_run
-from backpass.train.step import Outcome
-
-if TYPE_CHECKING:
-    from backpass.train.trainer import Trainer
+from backpass.train.step import TrainingStep
+from backpass.train.step_result import StepResult
 
 
-@dataclass(slots=True)
-class RunState:
-    """How far a trainer has come.
+class TrainerOfLoop(TrainerView, Protocol):
+    """What the loop needs of a Trainer besides what callbacks see."""
 
-    Attributes:
-        epochs_done, batches_done: whole epochs, and batches of the running one.
-        step: optimizer steps of all epochs.
-        first_epoch: epochs that were done when the running `fit` began.
-        in_epoch: whether an epoch is running.
-        should_stop: a callback asked to end.
-        loss_total, weight_total: sums over the epoch's batches; their quotient is its loss.
-        norm_total, steps_in_epoch: sum of the gradient norms over the epoch's steps, and their
-            number.
-        messages: notes for the epoch's record.
-        averaged: weights that were validated instead of the model's own (EMA); never in a
-            checkpoint.
-    """
+    validation_metrics: list[Metric[Any]]
 
-    epochs_done: int = 0
-    batches_done: int = 0
-    step: int = 0
-    first_epoch: int = 0
-    in_epoch: bool = False
-    should_stop: bool = False
-    loss_total: float = 0.0
-    weight_total: float = 0.0
-    norm_total: float = 0.0
-    steps_in_epoch: int = 0
-    messages: list[str] = field(default_factory=list)
-    averaged: Mapping[str, np.ndarray] | None = None
+    @property
+    def training_step(self) -> TrainingStep: ...
 
-    def start_epoch(self) -> None:
-        """Nothing is summed yet."""
-        self.batches_done = self.steps_in_epoch = 0
-        self.loss_total = self.weight_total = self.norm_total = 0.0
-        self.messages = []
-
-    def add(self, outcome: Outcome) -> None:
-        """Count one batch."""
-        self.batches_done += 1
-        if outcome.weight > 0:
-            self.loss_total += outcome.loss * outcome.weight
-            self.weight_total += outcome.weight
-        if outcome.step is not None:
-            self.step += 1
-            self.steps_in_epoch += 1
-            self.norm_total += outcome.step.gradient_norm
+    @property
+    def evaluator(self) -> Evaluator: ...
 
 
 class FitLoop:
@@ -104,7 +61,7 @@ class FitLoop:
     """
 
     def __init__(
-        self, trainer: Trainer, train: Batches, validation: Batches | None, epochs: int
+        self, trainer: TrainerOfLoop, train: Batches, validation: Batches | None, epochs: int
     ) -> None:
         self.trainer, self.train, self.validation = trainer, train, validation
         self.epochs = epochs
@@ -179,7 +136,7 @@ class FitLoop:
             error.add_note(self._smaller_batch(batch.samples))
             raise
         if not outcome.finite:
-            raise non_finite_error(trainer, batch, outcome, last)
+            raise non_finite_error(trainer, trainer.training_step, batch, outcome, last)
         state.add(outcome)
         update_metrics(trainer.metrics, outcome.predictions, batch.targets)
         if outcome.step is not None:
@@ -288,4 +245,4 @@ def _quotient(total: float, count: float) -> float:
     return total / count if count else math.nan
 
 
-__all__ = ["FitLoop", "RunState"]
+__all__ = ["FitLoop"]

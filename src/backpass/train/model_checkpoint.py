@@ -8,18 +8,16 @@ resumed goes on as if nothing had happened.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from backpass.errors import ConfigError
-from backpass.train.callback import Callback, State, StepResult
+from backpass.train.callback import Callback, State, TrainerView
 from backpass.train.checkpoint_files import checkpoint_name, checkpoints_in
 from backpass.train.files import remove_partial_files
 from backpass.train.history import EpochRecord, logs_of
 from backpass.train.monitor import Mode, monitor_of
 from backpass.train.run_state_file import save_run
-
-if TYPE_CHECKING:
-    from backpass.train.trainer import Trainer
+from backpass.train.step_result import StepResult
 
 BEST_NAME = "best.safetensors"
 
@@ -78,7 +76,7 @@ class ModelCheckpoint(Callback):
         self.best: Path | None = None
         self.best_value: float | None = None
 
-    def on_fit_start(self, trainer: Trainer) -> None:
+    def on_fit_start(self, trainer: TrainerView) -> None:
         """Find the folder, and clear away what a killed process left half written."""
         if self._given is None and trainer.directory is None:
             raise ConfigError(
@@ -87,7 +85,7 @@ class ModelCheckpoint(Callback):
         self.directory = self._given or trainer.directory / "checkpoints"  # type: ignore[operator]
         remove_partial_files(self.directory)
 
-    def check_folder(self, trainer: Trainer) -> None:
+    def check_folder(self, trainer: TrainerView) -> None:
         """Refuse a folder with checkpoints that are ahead of this run: they are of another one."""
         ahead = [p for step, p in checkpoints_in(self._folder()) if step > trainer.step]
         if ahead:
@@ -98,7 +96,7 @@ class ModelCheckpoint(Callback):
                 "take another folder."
             )
 
-    def on_batch_end(self, trainer: Trainer, result: StepResult) -> None:
+    def on_batch_end(self, trainer: TrainerView, result: StepResult) -> None:
         """Write within an epoch, unless its last batch is done: the epoch's own checkpoint follows
         at once.
         """
@@ -107,13 +105,13 @@ class ModelCheckpoint(Callback):
         if trainer.state.batches_done != trainer.loop.train.count:
             self.write(trainer)
 
-    def on_epoch_recorded(self, trainer: Trainer, record: EpochRecord) -> None:
+    def on_epoch_recorded(self, trainer: TrainerView, record: EpochRecord) -> None:
         """Write after the epoch; the best one too if it is."""
         logs = logs_of(record)
         better = False
         if self.save_best:
             name = self.monitor or ("val_loss" if "val_loss" in logs else "loss")
-            monitor = monitor_of(trainer, name, self.mode, self.min_delta)
+            monitor = monitor_of(trainer.metrics, name, self.mode, self.min_delta)
             value = monitor.value(logs)
             better = monitor.better(value, self.best_value)
             if better:
@@ -124,7 +122,7 @@ class ModelCheckpoint(Callback):
         if trainer.epoch % self.every_n_epochs == 0 or last:
             self.write(trainer)
 
-    def write(self, trainer: Trainer) -> Path:
+    def write(self, trainer: TrainerView) -> Path:
         """Write a checkpoint now, and delete the oldest ones."""
         path = self._folder() / checkpoint_name(trainer.step)
         save_run(trainer, path)
@@ -149,7 +147,7 @@ class ModelCheckpoint(Callback):
         return self.directory
 
 
-def save_on_interrupt(trainer: Trainer) -> Path | None:
+def save_on_interrupt(trainer: TrainerView) -> Path | None:
     """A checkpoint of the state as it is, by the run's ModelCheckpoint or in the trainer's
     directory.
     """

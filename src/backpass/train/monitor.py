@@ -11,12 +11,10 @@ import difflib
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Literal
 
 from backpass.errors import ConfigError
-
-if TYPE_CHECKING:
-    from backpass.train.trainer import Trainer
+from backpass.metrics import Metric
 
 Mode = Literal["auto", "min", "max"]
 _FALLING = ("loss", "gradient_norm")
@@ -66,8 +64,10 @@ class Monitor:
         )
 
 
-def monitor_of(trainer: Trainer, name: str, mode: Mode = "auto", min_delta: float = 0.0) -> Monitor:
-    """The monitor of that name for this trainer.
+def monitor_of(
+    metrics: Iterable[Metric[Any]], name: str, mode: Mode = "auto", min_delta: float = 0.0
+) -> Monitor:
+    """The monitor of that name, its direction taken from these metrics.
 
     Raises:
         ConfigError: `mode="auto"` and the direction of the value is not known, or mode is no mode.
@@ -79,7 +79,7 @@ def monitor_of(trainer: Trainer, name: str, mode: Mode = "auto", min_delta: floa
     plain = name.removeprefix("val_")
     if plain in _FALLING:
         return Monitor(name, "min", abs(min_delta))
-    directions = {metric.name: metric.higher_is_better for metric in trainer.metrics}
+    directions = {metric.name: metric.higher_is_better for metric in metrics}
     higher = directions.get(plain)
     if higher is None:
         known = [*_FALLING, *directions]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -20,23 +20,22 @@ from backpass.ir import Graph, Node, Operand, Value
 from backpass.trace import Cell
 from backpass.trace.capture import apply_primitive, evaluate
 from backpass.train.batches import Batch
+from backpass.train.callback import TrainerView
 from backpass.train.modules import cells_of
-from backpass.train.step import Outcome
-
-if TYPE_CHECKING:
-    from backpass.train.trainer import Trainer
+from backpass.train.step import TrainingStep
+from backpass.train.step_result import Outcome
 
 WAY_OUT = "Try a lower learning rate, gradient_clip_norm=1.0, or scaled inputs."
 
 
 def non_finite_error(
-    trainer: Trainer, batch: Batch, outcome: Outcome, last: bool
+    trainer: TrainerView, step: TrainingStep, batch: Batch, outcome: Outcome, last: bool
 ) -> NonFiniteError:
     """The error for a step whose loss or gradient is not finite."""
     loss_is_bad = not np.isfinite(outcome.loss)
     what = f"the loss became {outcome.loss}" if loss_is_bad else "the gradient is not finite"
     where = f"epoch {trainer.epoch}, step {trainer.step + 1}"
-    cause = _cause(trainer, batch, last, 0 if loss_is_bad else 1)
+    cause = _cause(trainer.model, step, batch, last, 0 if loss_is_bad else 1)
     return NonFiniteError(
         f"{what} in {where}. {cause} That step was not applied, so the model is as after step "
         f"{trainer.step}; "
@@ -44,21 +43,21 @@ def non_finite_error(
     )
 
 
-def _cause(trainer: Trainer, batch: Batch, last: bool, output: int) -> str:
+def _cause(model: Any, step: TrainingStep, batch: Batch, last: bool, output: int) -> str:
     """The sentence that says where it came from."""
     named = [("the inputs", x) for x in batch.inputs] + [("the targets", batch.targets)]
     for name, array in named:
         if not _is_finite(array):
             return f"The batch itself is to blame: {name} hold {_bad_count(array)}."
-    for name, cell in cells_of(trainer.model).items():
+    for name, cell in cells_of(model).items():
         if not _is_finite(cell.read()):
             return (
                 f"Parameter {name!r} holds {_bad_count(cell.read())} since the step before: its "
                 "update overflowed."
             )
     try:
-        graph, operands = trainer.training_step.graph(batch, last=last)
-        return _first_bad(graph, operands, cells_of(trainer.model), output)
+        graph, operands = step.graph(batch, last=last)
+        return _first_bad(graph, operands, cells_of(model), output)
     except BackpassError as error:
         return f"The operation cannot be named, since the step cannot be traced: {error}."
 

@@ -9,13 +9,10 @@ merely worse on other data, is not overfitting.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from backpass.errors import ConfigError
-from backpass.train.callback import Callback, Logs, State
-
-if TYPE_CHECKING:
-    from backpass.train.trainer import Trainer
+from backpass.train.callback import Callback, Logs, State, TrainerView
 
 
 class OverfittingWarning(Callback):
@@ -47,11 +44,11 @@ class OverfittingWarning(Callback):
         self.worse = 0
         self.since: int | None = None
 
-    def on_fit_start(self, trainer: Trainer) -> None:
+    def on_fit_start(self, trainer: TrainerView) -> None:
         """Nothing was seen yet."""
         self._forget()
 
-    def on_epoch_end(self, trainer: Trainer, logs: Logs) -> None:
+    def on_epoch_end(self, trainer: TrainerView, logs: Logs) -> None:
         """Apply the rule."""
         loss, held_out = logs.get("loss"), logs.get("val_loss")
         if loss is None or held_out is None:

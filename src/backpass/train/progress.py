@@ -12,14 +12,12 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, ClassVar, TextIO
+from typing import Any, ClassVar, TextIO
 
 from backpass.config import use_color
-from backpass.train.callback import Callback, StepResult
+from backpass.train.callback import Callback, TrainerView
 from backpass.train.history import EpochRecord, logs_of
-
-if TYPE_CHECKING:
-    from backpass.train.trainer import Trainer
+from backpass.train.step_result import StepResult
 
 _SECONDS_BETWEEN = 0.1
 
@@ -43,14 +41,14 @@ class ProgressBar(Callback):
         self._begun = self._shown = 0.0
         self._steps_before = 0
 
-    def on_fit_start(self, trainer: Trainer) -> None:
+    def on_fit_start(self, trainer: TrainerView) -> None:
         """Find out what the stream can show."""
         self._stream = self._given if self._given is not None else sys.stderr
         self._bar = None
         self._begun = time.monotonic()
         self._steps_before = trainer.step
 
-    def on_epoch_start(self, trainer: Trainer) -> None:
+    def on_epoch_start(self, trainer: TrainerView) -> None:
         """Start the bar of the epoch."""
         if self._bar is None and self._wants_bar():
             self._bar = _rich_bar(self._stream)
@@ -62,7 +60,7 @@ class ProgressBar(Callback):
                 self._safely(self._bar.remove_task, self._task)
             self._task = self._bar.add_task(name, total=trainer.loop.train.count, said="")
 
-    def on_batch_end(self, trainer: Trainer, result: StepResult) -> None:
+    def on_batch_end(self, trainer: TrainerView, result: StepResult) -> None:
         """Move the bar, at most ten times a second."""
         if self._bar is None or self._task is None:
             return
@@ -79,7 +77,7 @@ class ProgressBar(Callback):
             refresh=True,
         )
 
-    def on_epoch_recorded(self, trainer: Trainer, record: EpochRecord) -> None:
+    def on_epoch_recorded(self, trainer: TrainerView, record: EpochRecord) -> None:
         """One line for the epoch."""
         line = epoch_line(record, trainer.loop.last_epoch)
         messages = [f"  {message}" for message in record["messages"]]
@@ -89,7 +87,7 @@ class ProgressBar(Callback):
             else:
                 self._safely(self._print, text)
 
-    def on_close(self, trainer: Trainer) -> None:
+    def on_close(self, trainer: TrainerView) -> None:
         """Give the terminal back."""
         bar, self._bar, self._task = self._bar, None, None
         if bar is not None:
@@ -101,7 +99,7 @@ class ProgressBar(Callback):
             return False
         return self.style == "bar" or _is_terminal(self._stream)
 
-    def _left(self, trainer: Trainer) -> str:
+    def _left(self, trainer: TrainerView) -> str:
         """The time left of the whole fit, if it can be known."""
         count = trainer.loop.train.count
         done = trainer.step - self._steps_before

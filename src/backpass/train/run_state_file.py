@@ -11,20 +11,17 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from backpass.errors import CheckpointError
 from backpass.trace import Cell, Stateful
-from backpass.train.callback import Callback
+from backpass.train.callback import Callback, TrainerView
 from backpass.train.checkpoint_files import Content, read_file, write_file
 from backpass.train.history import History, read_history
 from backpass.train.modules import cells_of, check_finite_weights
 from backpass.train.packing import pack, unpack
-
-if TYPE_CHECKING:
-    from backpass.train.trainer import Trainer
 
 FORMAT = 1
 _COUNTERS = ("epochs_done", "batches_done", "step", "first_epoch", "steps_in_epoch")
@@ -32,7 +29,7 @@ _SUMS = ("loss_total", "weight_total", "norm_total")
 _FLAGS = ("in_epoch", "should_stop")
 
 
-def save_run(trainer: Trainer, path: Path) -> None:
+def save_run(trainer: TrainerView, path: Path) -> None:
     """Write everything that a resumed run needs.
 
     Raises:
@@ -64,7 +61,7 @@ def save_run(trainer: Trainer, path: Path) -> None:
     write_file(path, Content(arrays, document))
 
 
-def load_run(trainer: Trainer, path: Path, identity: Mapping[str, Any] | None = None) -> None:
+def load_run(trainer: TrainerView, path: Path, identity: Mapping[str, Any] | None = None) -> None:
     """Put a trainer into the state of a checkpoint.
 
     Args:
@@ -88,7 +85,7 @@ def load_run(trainer: Trainer, path: Path, identity: Mapping[str, Any] | None = 
         ) from error
 
 
-def load_model(trainer: Trainer, path: Path) -> None:
+def load_model(trainer: TrainerView, path: Path) -> None:
     """Put only the model's arrays into a trainer.
 
     Raises:
@@ -102,7 +99,7 @@ def load_model(trainer: Trainer, path: Path) -> None:
 
 
 def _load(
-    trainer: Trainer, path: Path, content: Content, identity: Mapping[str, Any] | None
+    trainer: TrainerView, path: Path, content: Content, identity: Mapping[str, Any] | None
 ) -> None:
     document, arrays = content.document, content.arrays
     if document.get("format") != FORMAT:
@@ -151,7 +148,7 @@ def _check_identity(path: Path, stored: Mapping[str, Any], own: Mapping[str, Any
             )
 
 
-def _cells(trainer: Trainer) -> dict[str, Cell]:
+def _cells(trainer: TrainerView) -> dict[str, Cell]:
     """Every Cell of a run by its name in the file, each once."""
     found = {f"model.{name}": cell for name, cell in cells_of(trainer.model).items()}
     if isinstance(trainer.loss, Stateful):
@@ -204,14 +201,14 @@ def _numbers(
     return counters, {name: float.fromhex(document["sums"][name]) for name in _SUMS}, flags
 
 
-def _history_entry(trainer: Trainer) -> dict[str, Any]:
+def _history_entry(trainer: TrainerView) -> dict[str, Any]:
     entry: dict[str, Any] = {"length": len(trainer.history), "sha256": trainer.history.sha256()}
     if trainer.directory is None:
         entry["records"] = trainer.history.records  # no file holds them
     return entry
 
 
-def _history(trainer: Trainer, path: Path, entry: Mapping[str, Any], epochs: int) -> History:
+def _history(trainer: TrainerView, path: Path, entry: Mapping[str, Any], epochs: int) -> History:
     """The history that the checkpoint speaks of, from itself or from history.jsonl."""
     length, sha256 = entry["length"], entry["sha256"]
     if type(length) is not int or length != epochs:
@@ -229,7 +226,7 @@ def _history(trainer: Trainer, path: Path, entry: Mapping[str, Any], epochs: int
     return read_history(file, length, sha256)
 
 
-def _metric_states(trainer: Trainer, arrays: Mapping[str, np.ndarray]) -> list[tuple[Any, Any]]:
+def _metric_states(trainer: TrainerView, arrays: Mapping[str, np.ndarray]) -> list[tuple[Any, Any]]:
     found = []
     names = {metric.name for metric in trainer.metrics}
     stored = {name.split(".")[1] for name in arrays if name.startswith("metric.")}
@@ -247,7 +244,7 @@ def _metric_states(trainer: Trainer, arrays: Mapping[str, np.ndarray]) -> list[t
 
 
 def _load_callbacks(
-    trainer: Trainer, path: Path, entries: Any, arrays: Mapping[str, np.ndarray]
+    trainer: TrainerView, path: Path, entries: Any, arrays: Mapping[str, np.ndarray]
 ) -> None:
     callbacks = _with_state(trainer)
     stored = [str(entry["type"])[:80] for entry in entries]
@@ -262,7 +259,7 @@ def _load_callbacks(
         callback.load_state_dict(unpack(entry["state"], arrays))
 
 
-def _with_state(trainer: Trainer) -> list[Callback]:
+def _with_state(trainer: TrainerView) -> list[Callback]:
     kept = Callback.state_dict
     return [c for c in trainer.callbacks.items if type(c).state_dict is not kept]
 

@@ -10,7 +10,6 @@ step, so the state is still the last good one.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,8 +21,8 @@ from backpass.jit import Jitted, jit
 from backpass.trace import Cell, Stateful
 from backpass.trace.cells import Gradients
 from backpass.train.batches import Batch
-from backpass.train.callback import FlowSample, StepResult
 from backpass.train.loss_weight import aligned, batch_weight, divides_by_weights
+from backpass.train.step_result import FlowSample, Outcome, StepResult
 from backpass.transforms import value_and_grad
 
 
@@ -49,17 +48,6 @@ class Accumulator:
         """Forget what was added."""
         for cell in self.__backpass_cells__().values():
             cell.write(np.zeros(cell.shape, cell.dtype))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Outcome:
-    """What one batch gave: `step` is None where it only added to the sums of an unfinished step."""
-
-    loss: float
-    weight: float
-    predictions: np.ndarray
-    step: StepResult | None
-    finite: bool
 
 
 class TrainingStep:
@@ -308,4 +296,4 @@ def _flow_sample(found: Any) -> FlowSample | None:
     return FlowSample(numbers[0], numbers[1], numbers[2], alive)
 
 
-__all__ = ["Accumulator", "Outcome", "TrainingStep", "global_norm"]
+__all__ = ["Accumulator", "TrainingStep", "global_norm"]

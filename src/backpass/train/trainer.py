@@ -25,10 +25,11 @@ from backpass.train.checkpoint_files import find_checkpoint
 from backpass.train.evaluation import Evaluator
 from backpass.train.history import History
 from backpass.train.learning_rate import LearningRateSchedule
-from backpass.train.loop import FitLoop, RunState
+from backpass.train.loop import FitLoop
 from backpass.train.model_checkpoint import ModelCheckpoint
 from backpass.train.modules import copy_weights, model_dtype, modes_kept, set_mode
 from backpass.train.progress import ProgressBar
+from backpass.train.run_state import RunState
 from backpass.train.run_state_file import load_model, load_run, save_run
 from backpass.train.step import TrainingStep
 
