@@ -13,8 +13,8 @@ import numpy as np
 
 from backpass.ir import Scope, Value, is_live
 from backpass.ir.graph import constant
-from backpass.ops import shape as shape_ops
 from backpass.ops.elementwise import astype
+from backpass.ops.joining import stack
 from backpass.trace import Tracer, unwrap
 from backpass.trace.cells import read_cells
 
@@ -79,5 +79,5 @@ def _holds_value(x: Any) -> bool:
 def _stacked(x: Any) -> Any:
     if isinstance(x, (list, tuple)) and _holds_value(x):
         parts: Sequence[Any] = [_stacked(v) for v in x]
-        return shape_ops.stack(parts)
+        return stack(parts)
     return x if type(x) is Value else np.asarray(x)

@@ -17,7 +17,9 @@ from backpass.ir import Operand
 from backpass.ops.elementwise import ufunc
 from backpass.ops.elementwise import where as choose
 from backpass.ops.indexing import take
+from backpass.ops.joining import concatenate
 from backpass.ops.operand import (
+    MISSING,
     Axis,
     axes_of,
     axis_of,
@@ -28,7 +30,7 @@ from backpass.ops.operand import (
     shape_of,
 )
 from backpass.ops.reduction import cumprod, cumsum, sum_
-from backpass.ops.shape import concatenate, ravel, reshape
+from backpass.ops.shape import ravel, reshape
 from backpass.ops.sorting import argsort, searchsorted
 from backpass.prims import elementwise as el
 from backpass.prims.rules import full_like, zeros_like
@@ -36,7 +38,6 @@ from backpass.prims.shape import flip, pad, take_range
 from backpass.prims.sorting import correlate as slide
 
 Function = Callable[..., Any]
-MISSING = np._NoValue  # type: ignore[attr-defined]
 
 
 def part(x: Operand, axis: int, start: int, stop: int | None = None) -> Operand:

@@ -15,6 +15,7 @@ import numpy as np
 from backpass.dtypes import DType, common
 from backpass.errors import DTypeError, ShapeError, TracingError, UnsupportedError
 from backpass.ir import Operand, Value
+from backpass.ops.joining import concatenate
 from backpass.ops.operand import (
     MISSING,
     broadcast_shape,
@@ -27,7 +28,7 @@ from backpass.ops.operand import (
 )
 from backpass.ops.product import matmul
 from backpass.ops.reduction import any_, sum_
-from backpass.ops.shape import concatenate, moveaxis, reshape
+from backpass.ops.shape import moveaxis, reshape
 from backpass.prims import determinant as dt
 from backpass.prims import elementwise as el
 from backpass.prims import linalg as la

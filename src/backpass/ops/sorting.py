@@ -16,7 +16,9 @@ from backpass.errors import UnsupportedError
 from backpass.ir import Operand, is_live
 from backpass.ops.elementwise import where as choose
 from backpass.ops.indexing import getitem, take, take_along_axis
+from backpass.ops.joining import stack
 from backpass.ops.operand import (
+    MISSING,
     Axis,
     axes_of,
     axis_of,
@@ -31,13 +33,12 @@ from backpass.ops.operand import (
     shape_of,
 )
 from backpass.ops.reduction import argmax, argmin, sum_
-from backpass.ops.shape import moveaxis, reshape, stack
+from backpass.ops.shape import moveaxis, reshape
 from backpass.prims import elementwise as el
 from backpass.prims import sorting as so
 from backpass.prims.rules import full_like, zeros_like
 
 Function = Callable[..., Any]
-MISSING = np._NoValue  # type: ignore[attr-defined]
 
 
 def _along(a: Any, axis: int | None) -> tuple[Operand, int]:

@@ -15,10 +15,11 @@ from backpass.errors import ShapeError
 from backpass.ir import Operand
 from backpass.ops.elementwise import clip, ufunc
 from backpass.ops.indexing import diag, getitem
+from backpass.ops.joining import concatenate, stack
 from backpass.ops.operand import broadcast_to, cast_to, dtype_of, operand, refuse_option, shape_of
 from backpass.ops.product import matmul, outer
 from backpass.ops.reduction import average, safe_sqrt, sum_
-from backpass.ops.shape import atleast_2d, concatenate, moveaxis, reshape, stack, transpose
+from backpass.ops.shape import atleast_2d, moveaxis, reshape, transpose
 from backpass.prims import elementwise as el
 from backpass.prims.linalg import pinv
 from backpass.prims.rules import full_like

@@ -61,6 +61,12 @@ def _contract_reference(
     return out.reshape(shape)
 
 
+def _in_order(x: Operand, axes: Ints) -> Operand:
+    """x, whose axes are `axes` of the result, with them in rising order."""
+    rising = tuple(range(len(axes)))
+    return x if axes == rising else transpose(x, order=tuple([axes.index(i) for i in rising]))
+
+
 def _pull_x(
     ct: Operand,
     z: Operand,
@@ -85,8 +91,7 @@ def _pull_x(
     )
     # axes of `pulled`: batch, x_free, then y's summed axes in y's own order
     came = (*x_batch, *x_free, *[x_sum[y_sum.index(j)] for j in sorted(y_sum)])
-    order = tuple([came.index(i) for i in range(x_ndim)])
-    return pulled if order == tuple(range(x_ndim)) else transpose(pulled, order=order)
+    return _in_order(pulled, came)
 
 
 def _pull_y(
@@ -112,8 +117,7 @@ def _pull_y(
         y_sum=tuple(range(n_batch, n_batch + len(x_free))),
     )
     came = (*y_batch, *[y_sum[x_sum.index(i)] for i in sorted(x_sum)], *y_free)
-    order = tuple([came.index(j) for j in range(y_ndim)])
-    return pulled if order == tuple(range(y_ndim)) else transpose(pulled, order=order)
+    return _in_order(pulled, came)
 
 
 def _contract_batch(

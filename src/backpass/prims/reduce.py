@@ -147,24 +147,24 @@ def _pull_prod(ct: Operand, y: Operand, x: Operand, axes: tuple[int, ...]) -> Op
 
 
 prod = _reduction("prod", np.prod, _pull_prod)
-any_ = Primitive(
-    name="any",
-    shape=lambda t, axes: (TensorType(reduced_type(t, axes).shape, np.dtype(np.bool_)),),
-    reference=lambda x, axes: np.any(x, axis=axes),
-    vjp=no_gradient("boolean output"),
-    batch=batch_one(lambda x, axes: any_(x, axes=shifted(axes))),
-    lower=INTERPRETED,
-    single=True,
-)
-all_ = Primitive(
-    name="all",
-    shape=lambda t, axes: (TensorType(reduced_type(t, axes).shape, np.dtype(np.bool_)),),
-    reference=lambda x, axes: np.all(x, axis=axes),
-    vjp=no_gradient("boolean output"),
-    batch=batch_one(lambda x, axes: all_(x, axes=shifted(axes))),
-    lower=INTERPRETED,
-    single=True,
-)
+
+
+def _test(name: str, reference: Callable[..., Any]) -> Primitive:
+    """A reduction to booleans."""
+    primitive = Primitive(
+        name=name,
+        shape=lambda t, axes: (TensorType(reduced_type(t, axes).shape, np.dtype(np.bool_)),),
+        reference=lambda x, axes: reference(x, axis=axes),
+        vjp=no_gradient("boolean output"),
+        batch=batch_one(lambda x, axes: primitive(x, axes=shifted(axes))),
+        lower=INTERPRETED,
+        single=True,
+    )
+    return primitive
+
+
+any_ = _test("any", np.any)
+all_ = _test("all", np.all)
 
 
 def _arg(name: str, reference: Callable[..., Any]) -> Primitive:

@@ -19,6 +19,7 @@ from backpass.ops import (
     elementwise,
     indexing,
     inspection,
+    joining,
     linalg,
     norms,
     product,
@@ -36,6 +37,7 @@ FUNCTIONS: dict[Function, Function] = {
     **elementwise.FUNCTIONS,
     **reduction.FUNCTIONS,
     **shape.FUNCTIONS,
+    **joining.FUNCTIONS,
     **indexing.FUNCTIONS,
     **product.FUNCTIONS,
     **special.FUNCTIONS,
@@ -65,7 +67,7 @@ UFUNCS: dict[np.ufunc, Function] = {
 }
 REDUCE = reduction.REDUCE
 ACCUMULATE = {**reduction.ACCUMULATE, **calculus.ACCUMULATE}
-VIEWS = shape.VIEWS | {indexing.diagonal}
+VIEWS = shape.VIEWS | joining.VIEWS | {indexing.diagonal}
 WRITES = writing.WRITES
 WRITING_METHODS = writing.WRITING_METHODS
 INSPECTION = inspection.INSPECTION
