@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
-from types import MappingProxyType
+from types import CodeType, MappingProxyType
 from typing import Any, NamedTuple, final
 
 import numpy as np
@@ -253,7 +253,8 @@ class Primitive:
         """Apply to operands: at once if none is being traced, else as a new Node."""
         scopes = live_scopes(operands)
         if not scopes:
-            return self.reference(*map(array_of, operands), **params)
+            arrays = [array_of(x) if type(x) is Value else x for x in operands]
+            return self.reference(*arrays, **params)
         outputs = apply(self, operands, params, scopes)
         return outputs[0] if self.single else outputs
 
@@ -403,15 +404,18 @@ def _made_at(x: Value) -> str:
 
 _OWN_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _NUMPY_ROOT = os.path.dirname(os.path.abspath(np.__file__)) + os.sep
+_inside: set[CodeType] = set()  # code of this package and NumPy that was met: a finite set
 
 
 def _user_line() -> SourceLine | None:
     """The innermost frame outside this package and NumPy."""
     frame = sys._getframe(2)  # pyright: ignore[reportPrivateUsage]
     while frame is not None:
-        file = frame.f_code.co_filename
-        if not file.startswith(_OWN_ROOT) and not file.startswith(_NUMPY_ROOT):
-            return _source_line(file, frame.f_lineno, frame.f_code.co_name)
+        code = frame.f_code
+        if code not in _inside:
+            if not code.co_filename.startswith((_OWN_ROOT, _NUMPY_ROOT)):
+                return _source_line(code.co_filename, frame.f_lineno, code.co_name)
+            _inside.add(code)
         frame = frame.f_back
     return None
 

@@ -34,15 +34,15 @@ Function = Callable[..., Any]
 
 def apply_ufunc(ufunc: np.ufunc, primitive: Primitive, *xs: Any) -> Operand:
     """One primitive over operands of the ufunc's loop dtypes and common shape."""
-    given = tuple([promotable(x) for x in xs])
+    given = tuple(map(promotable, xs))
     dtypes = ufunc_dtypes(ufunc, given)
-    cast = [cast_to(operand(x), dtype) for x, dtype in zip(xs, dtypes[: len(xs)], strict=True)]
-    found = primitive(*common_shape(ufunc.__name__, *cast))
-    return (
-        _still_weak(found)
-        if ufunc in OPERATORS and all([isinstance(d, type) for d in given])
-        else found
-    )
+    cast = [cast_to(operand(x), dtype) for x, dtype in zip(xs, dtypes, strict=False)]
+    if len(cast) > 1:
+        cast = common_shape(ufunc.__name__, *cast)
+    found = primitive(*cast)
+    if isinstance(given[0], type) and all([isinstance(d, type) for d in given]):
+        return _still_weak(found) if ufunc in OPERATORS else found
+    return found
 
 
 # What Python's operators become: applied to Python scalars they give Python scalars.

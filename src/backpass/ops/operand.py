@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
-from backpass.dtypes import DType, check_supported
+from backpass.dtypes import DType, check_supported, is_huge
 from backpass.errors import ShapeError, UnsupportedError
 from backpass.ir import Operand, Value, array_of, is_live, type_of
 from backpass.ir.graph import user_line
@@ -36,9 +36,13 @@ def operand(x: Any) -> Operand:
         return x if is_live(x) else array_of(x)
     if type(x) is np.ndarray:
         array = x
+    elif type(x) is float:
+        array = np.array(x)
+        array.flags.writeable = False
+        return array
     else:
         _check_kind(x)
-        array = np.asarray(x)
+        array = np.asarray(float(x) if type(x) is int and is_huge(x) else x)
         if isinstance(x, (int, float, np.generic, list, tuple)):
             array.flags.writeable = False  # nobody else holds it: a graph need not copy it
     if not array.dtype.isnative:
@@ -71,7 +75,8 @@ def dtype_of(x: Operand) -> DType:
 
 def cast_to(x: Operand, dtype: DType) -> Operand:
     """x in another dtype, itself if it has it already."""
-    if dtype_of(x) == dtype:
+    own = x.dtype
+    if own is dtype or own == dtype:
         return x
     check_supported(dtype, "cast")
     return el.cast(x, dtype=dtype)
@@ -79,9 +84,11 @@ def cast_to(x: Operand, dtype: DType) -> Operand:
 
 def broadcast_to(x: Operand, shape: tuple[int, ...]) -> Operand:
     """x broadcast as NumPy does: new axes in front, and extents of 1 stretched."""
-    own = shape_of(x)
+    own = x.shape
     if own == shape:
         return x
+    if not own:
+        return broadcast(x, shape=shape, axes=tuple(range(len(shape))))
     new = len(shape) - len(own)
     stretched = [i for i, n in enumerate(own) if n == 1 and shape[new + i] != 1]
     if new < 0 or any([n != shape[new + i] and n != 1 for i, n in enumerate(own)]):
@@ -103,11 +110,17 @@ def broadcast_shape(what: str, *shapes: tuple[int, ...]) -> tuple[int, ...]:
 
 def common_shape(what: str, *xs: Operand) -> list[Operand]:
     """All operands broadcast to their common shape."""
-    shapes = [shape_of(x) for x in xs]
-    if all([s == shapes[0] for s in shapes]):
+    first = xs[0].shape
+    for x in xs:
+        if x.shape != first:
+            break
+    else:
         return list(xs)
-    shape = broadcast_shape(what, *shapes)
-    return [broadcast_to(x, shape) for x in xs]
+    shapes = [x.shape for x in xs]
+    largest = max(shapes, key=len)
+    if any([s and s != largest for s in shapes]):
+        largest = broadcast_shape(what, *shapes)
+    return [broadcast_to(x, largest) for x in xs]
 
 
 def axes_of(x: Operand, axis: Axis) -> tuple[int, ...]:

@@ -248,8 +248,10 @@ def _broadcast_reference(x: Array, shape: tuple[int, ...], axes: tuple[int, ...]
     x = np.asarray(x)
     if not x.flags.c_contiguous or not x.size or 0 in shape:
         return np.broadcast_to(np.expand_dims(x, axes), shape)
-    own = iter(x.strides)
-    strides = tuple([0 if i in axes else next(own) for i in range(len(shape))])
+    strides = (0,) * len(shape)
+    if x.ndim:
+        own = iter(x.strides)
+        strides = tuple([0 if i in axes else next(own) for i in range(len(shape))])
     view = np.ndarray(shape, x.dtype, x, 0, strides)
     view.flags.writeable = False
     return view

@@ -25,6 +25,8 @@ def call_ufunc(ufunc: np.ufunc, inputs: Sequence[Any], options: dict[str, Any]) 
             f"the ufunc {ufunc.__name__} has no rule for traced arrays (called at {user_line()}); "
             "docs/coverage.md lists what has"
         )
+    if not options:
+        return rule(*inputs)
     dtype, mask = options.get("dtype"), options.get("where", True)
     for option, value in options.items():
         if value is None or option in ("casting", "order", "subok", "dtype", "where"):
