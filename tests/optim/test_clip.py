@@ -9,7 +9,8 @@ from tests.optim.problems import PROBLEMS
 
 import backpass as bp
 from backpass import optim
-from backpass.errors import NonFiniteError, OptimizerError, TracingError
+from backpass.errors import DTypeError, NonFiniteError, OptimizerError, TracingError
+from backpass.trace import Cell
 from backpass.trace.cells import Gradients
 
 NORMS = [1.0, 2.0, 3.0, 0.5, np.inf]
@@ -99,3 +100,12 @@ def test_edges() -> None:
         bp.jit(lambda g: optim.clip_grad_norm(g, 1.0, error_if_nonfinite=True))(np.ones(2))
     with pytest.raises(OptimizerError, match="norm_type must be positive"):
         optim.global_norm(bad, 0)
+
+
+@pytest.mark.parametrize("kind", [iter, list])
+def test_parameters_in_the_place_of_gradients_are_refused(kind: Any) -> None:
+    cells = kind([Cell(np.ones(2))])
+    with pytest.raises(DTypeError, match="parameters hold no gradients here"):
+        optim.clip_grad_norm(cells, 1.0)
+    with pytest.raises(DTypeError, match="parameters hold no gradients here"):
+        optim.clip_grad_value(cells, 1.0)

@@ -3,6 +3,7 @@
 import copy
 import json
 import pickle
+import warnings
 from typing import Any
 
 import numpy as np
@@ -10,15 +11,17 @@ import pytest
 from tests.optim.problems import OPTIONS, PROBLEMS, Model, train
 
 import backpass as bp
-from backpass import optim
+from backpass import nn, optim
 from backpass.errors import (
     BackpassError,
     CheckpointError,
     DTypeError,
     OptimizerError,
     ShapeError,
+    UnsupportedError,
 )
 from backpass.trace import Cell
+from backpass.trace.cells import Gradients
 
 ALL_OPTIONS = [*OPTIONS, ("Lion", {}), ("Lion", {"lr": 0.01, "weight_decay": 0.1})]
 each_option = pytest.mark.parametrize(("name", "options"), ALL_OPTIONS)
@@ -300,7 +303,8 @@ def test_no_gradients_change_nothing() -> None:
         ({"w": np.ones(3), "b": np.ones((1, 2))}, ShapeError, "of b has shape"),
         ({"w": 1.0}, DTypeError, "the gradient of w is a float"),
         (np.ones(3), DTypeError, "got ndarray"),
-        (None, DTypeError, "got NoneType"),
+        (None, DTypeError, "got NoneType.*value_and_grad"),
+        ((1.0, Gradients({}, ())), DTypeError, "the pair .value, grads."),
     ],
 )
 def test_wrong_gradients_are_refused_before_anything_changes(
@@ -319,6 +323,71 @@ def test_gradients_of_another_model_are_refused() -> None:
     grads = bp.grad(MLP.loss)(other, *MLP.batch(0))
     with pytest.raises(OptimizerError, match="are they of another model"):
         optimizer.step(grads)
+
+
+@pytest.mark.parametrize("jit", [True, False])
+def test_a_layer_replaced_after_the_optimizer_was_made_is_told(jit: bool) -> None:
+    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 1))
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+
+    def step(model: Any, optimizer: Any, x: Any) -> None:
+        optimizer.step(bp.grad(lambda model: np.sum(model(x)))(model))
+
+    run = bp.jit(step) if jit else step
+    x = np.ones((2, 3), np.float32)
+    model[1] = nn.Linear(4, 1)
+    with pytest.warns(UserWarning, match="model's 1.weight, 1.bias .* is not trained"):
+        run(model, optimizer, x)
+    before = np.array(model[1].weight)
+    optimizer.add_param_group({"params": model[1].parameters()})
+    model.eval()  # compiles anew
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run(model, optimizer, x)
+    assert not np.array_equal(model[1].weight, before)
+
+
+def test_parts_and_frozen_parameters_are_no_replaced_layers() -> None:
+    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 1))
+    head = optim.SGD(model[1].parameters(), lr=0.1)
+    body = optim.SGD(model[0].parameters(), lr=0.1)
+    model[0].bias.requires_grad = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        grads = bp.grad(lambda model: np.sum(model(np.ones((2, 3)))))(model)
+        head.step(grads)
+        body.step(grads)
+
+
+@each_option
+def test_a_gradient_that_does_not_depend_on_the_data(name: str, options: dict[str, Any]) -> None:
+    """The bias of a sum has a constant gradient: a plain array beside traced state."""
+
+    def step(model: Any, optimizer: Any, x: Any) -> None:
+        optimizer.step(bp.grad(lambda model: np.sum(model(x)))(model))
+
+    found = []
+    for run in (step, bp.jit(step)):
+        bp.manual_seed(0)
+        model = nn.Linear(3, 2)
+        optimizer = getattr(optim, name)(model.parameters(), **options)
+        for _ in range(3):
+            run(model, optimizer, np.ones((2, 3), np.float32))
+        found.append(np.array(model.bias))
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-6)
+
+
+def test_torchs_calls_say_what_to_write_instead() -> None:
+    optimizer = optim.SGD([Cell(np.ones(2))], lr=0.1)
+    with pytest.raises(UnsupportedError, match="Drop the line"):
+        optimizer.zero_grad()
+    with pytest.raises(DTypeError, match=r"bp.value_and_grad\(loss\)\(model, x, y\)"):
+        optimizer.step()
+    with pytest.raises(DTypeError, match=r"a dict with the key 'params'.*got list"):
+        optimizer.add_param_group([Cell(np.ones(2))])  # type: ignore[arg-type]
+    for lr in (None, "0.1", [0.1]):
+        with pytest.raises(DTypeError, match="lr must be a number"):
+            optim.SGD([Cell(np.ones(2))], lr=lr)  # type: ignore[arg-type]
 
 
 def test_state_keeps_its_names_when_a_parameter_is_renamed() -> None:

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from backpass.trace import Tracer
+
 
 def cast(x: Any, like: Any) -> Any:
     """A scalar in the dtype of `like`; Python numbers, weak in promotion, stay as they are."""
@@ -28,9 +30,11 @@ def lerp(average: Any, new: Any, weight: Any) -> Any:
 
 def mean_square(average: Any, g: Any, decay: Any) -> Any:
     """decay average + (1 - decay) g^2: the moving average of squared gradients."""
-    square = g * g
-    square *= cast(1.0 - decay, average)
-    square += average * cast(decay, average)
+    square, share, kept = g * g, cast(1.0 - decay, average), average * cast(decay, average)
+    if isinstance(kept, Tracer):  # g may be a constant of the trace, which no traced value enters
+        return square * share + kept
+    square *= share
+    square += kept
     return square
 
 

@@ -7,12 +7,13 @@ same structure, and work under jit.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from backpass.errors import NonFiniteError, OptimizerError, TracingError
-from backpass.trace import Tracer
+from backpass.errors import DTypeError, NonFiniteError, OptimizerError, TracingError
+from backpass.trace import Cell, Tracer
 from backpass.tree import tree_leaves, tree_map
 
 
@@ -35,7 +36,7 @@ def global_norm(grads: Any, norm_type: float = 2.0) -> Any:
     p = float(norm_type)
     if not p > 0:
         raise OptimizerError(f"norm_type must be positive, got {norm_type}")
-    leaves = [g for g in tree_leaves(grads) if g.size]
+    leaves = [g for g in _arrays(grads) if g.size]
     if not leaves:
         return np.float64(0.0)
     if p == np.inf:
@@ -49,6 +50,19 @@ def global_norm(grads: Any, norm_type: float = 2.0) -> Any:
         )
     total = sum([np.sum(np.abs(g) ** p) for g in leaves[1:]], np.sum(np.abs(leaves[0]) ** p))
     return total ** (1.0 / p)
+
+
+def _arrays(grads: Any) -> list[Any]:
+    """The arrays of `grads`; DTypeError for what torch's functions take: parameters."""
+    leaves = tree_leaves(grads)
+    for leaf in leaves:
+        if isinstance(leaf, (Cell, Iterator)):
+            raise DTypeError(
+                f"gradients must be arrays, as value_and_grad returns them, got "
+                f"{type(leaf).__name__}; parameters hold no gradients here: grads, norm = "
+                "optim.clip_grad_norm(grads, max_norm), then optimizer.step(grads)"
+            )
+    return leaves
 
 
 def clip_grad_norm(
@@ -109,4 +123,5 @@ def clip_grad_value(grads: Any, clip_value: float) -> Any:
     >>> clip_grad_value({"w": np.array([-3.0, 0.5])}, 1.0)
     {'w': array([-1. ,  0.5])}
     """
+    _arrays(grads)
     return tree_map(lambda g: np.clip(g, -clip_value, clip_value), grads)

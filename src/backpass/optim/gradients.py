@@ -5,6 +5,7 @@ Gradients are matched and checked before anything is written, so that a wrong ca
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
@@ -37,6 +38,11 @@ def by_cell(grads: Any, parameters: Collection[Cell], names: Names) -> dict[Cell
         found = _own(grads, parameters, names) if keyed else _by_name(grads, names())
     elif isinstance(grads, Sequence) and not isinstance(grads, str):
         found = _in_order(grads, parameters, names)
+    elif grads is None:
+        raise DTypeError(
+            "step: no gradients were given (got NoneType); parameters hold none here: value, grads "
+            "= bp.value_and_grad(loss)(model, x, y), then optimizer.step(grads)"
+        )
     else:
         raise DTypeError(
             "step: grads must be what value_and_grad returns for the model, a mapping from "
@@ -52,6 +58,8 @@ def by_cell(grads: Any, parameters: Collection[Cell], names: Names) -> dict[Cell
 def _own(found: Mapping[Cell, Any], parameters: Collection[Cell], names: Names) -> dict[Cell, Any]:
     """Those of this optimizer's parameters; a part of the model will do, nothing of it not."""
     own = {cell: g for cell, g in found.items() if cell in parameters}
+    if len(own) < len(found) and len(own) < len(parameters):
+        _warn_of_replaced(found, own, parameters, names)
     if found and not own:
         raise OptimizerError(
             f"step: none of the gradients ({_listed([c.name for c in found])}) belongs to a "
@@ -60,6 +68,28 @@ def _own(found: Mapping[Cell, Any], parameters: Collection[Cell], names: Names) 
             "copy?"
         )
     return own
+
+
+def _warn_of_replaced(
+    found: Mapping[Cell, Any],
+    own: Mapping[Cell, Any],
+    parameters: Collection[Cell],
+    names: Names,
+) -> None:
+    """Say so where a parameter with a gradient has the name of one here that has none.
+
+    A layer that was replaced after the optimizer was made would never be trained, in silence.
+    """
+    left = {name for cell, name in names().items() if cell.trainable and cell not in own}
+    new = [cell.name for cell in found if cell not in parameters and cell.name in left]
+    if own and new:
+        warnings.warn(
+            f"step: the model's {_listed(new)} is not the parameter of that name which this "
+            "optimizer holds: the layer was replaced after the optimizer was made, and is not "
+            "trained. Make a new optimizer, or optimizer.add_param_group({'params': "
+            "layer.parameters()})",
+            stacklevel=5,
+        )
 
 
 def _by_name(grads: Mapping[str, Any], names: Mapping[Cell, str]) -> dict[Cell, Any]:
@@ -79,7 +109,10 @@ def _in_order(grads: Sequence[Any], parameters: Collection[Cell], names: Names) 
         together: dict[Cell, Any] = {}
         for part in grads:
             if not isinstance(part, Gradients):
-                raise DTypeError(f"step: Gradients mixed with a {type(part).__name__}")
+                raise DTypeError(
+                    f"step: Gradients mixed with a {type(part).__name__}; of the pair (value, "
+                    "grads) that value_and_grad returns, give the second"
+                )
             together.update(part.by_cell())
         return _own(together, parameters, names)
     if len(grads) != len(parameters):

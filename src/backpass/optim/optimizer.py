@@ -9,11 +9,11 @@ exists from the start, since a program cannot create it.
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 
-from backpass.errors import OptimizerError
+from backpass.errors import DTypeError, OptimizerError, UnsupportedError
 from backpass.optim.gradients import by_cell
 from backpass.optim.groups import ParameterGroup, Params, group_settings, named_cells
 from backpass.optim.state import (
@@ -45,6 +45,14 @@ LIMITS: dict[str, tuple[float, float, str]] = {
 # Elements of a parameter that are updated at once outside of transforms: a few arrays of them fit
 # the L2 cache.
 PIECE = 1 << 15
+
+
+def _number(name: str, value: Any) -> float:
+    """A hyperparameter as a float; texts, which float() would read, are refused too."""
+    try:
+        return float(value + 0)
+    except (TypeError, ValueError) as error:
+        raise DTypeError(f"{name} must be a number, got {value!r}") from error
 
 
 def _all_plain(arrays: Sequence[Any]) -> bool:
@@ -105,6 +113,11 @@ class Optimizer:
 
     def add_param_group(self, param_group: Mapping[str, Any]) -> None:
         """Add a group: a dict with `params`, and hyperparameters where they are not the default."""
+        if not isinstance(param_group, Mapping) or "params" not in param_group:
+            raise DTypeError(
+                "add_param_group takes a dict with the key 'params', such as {'params': "
+                f"layer.parameters(), 'lr': 0.01}}, got {type(param_group).__name__}"
+            )
         cells, names = named_cells(param_group["params"])
         settings = {**self.defaults, **param_group, "params": cells}
         if names is not None:
@@ -123,11 +136,11 @@ class Optimizer:
     def _check_settings(self, settings: Settings) -> None:
         """Refuse impossible hyperparameters, in torch's words."""
         for name, (low, high, words) in LIMITS.items():
-            if name in settings and not low <= float(settings[name]) <= high:
+            if name in settings and not low <= _number(name, settings[name]) <= high:
                 bound = f"at least {low:g}" if high == np.inf else f"from {low:g} to {high:g}"
                 raise OptimizerError(f"Invalid {words}: {settings[name]} (it must be {bound})")
         for i, beta in enumerate(settings.get("betas", ())):
-            if not 0.0 <= float(beta) < 1.0:
+            if not 0.0 <= _number("betas", beta) < 1.0:
                 raise OptimizerError(
                     f"Invalid beta parameter at index {i}: {beta} (it must be from 0 to below 1)"
                 )
@@ -158,7 +171,7 @@ class Optimizer:
 
     # -- the step
 
-    def step(self, grads: Any) -> None:
+    def step(self, grads: Any = None) -> None:
         """Update every parameter that has a gradient, in place.
 
         Args:
@@ -169,6 +182,11 @@ class Optimizer:
         Raises:
             ValueError: (OptimizerError, ShapeError) unknown names or wrong shapes; nothing is
                 changed then.
+            TypeError: (DTypeError) no gradients: unlike torch's, parameters hold none.
+
+        Warns:
+            UserWarning: a parameter of the model took the place, and has the name, of one that is
+                held here: a layer was replaced after the optimizer was made.
         """
         given = by_cell(grads, self.state, self.names)
         for group in self.param_groups:
@@ -176,6 +194,13 @@ class Optimizer:
             for cell in group["params"]:
                 if cell in given:
                     self._update_cell(cell, given[cell], settings)
+
+    def zero_grad(self, set_to_none: bool = True) -> NoReturn:
+        """Refused: there is no `.grad` to clear."""
+        raise UnsupportedError(
+            "zero_grad: parameters hold no gradients here; value_and_grad returns them, fresh at "
+            "each call. Drop the line"
+        )
 
     def _update_cell(self, cell: Cell, g: Any, settings: Settings) -> None:
         p = cell.read()
