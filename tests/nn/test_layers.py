@@ -11,6 +11,7 @@ from tests.conftest import Peer
 
 import backpass as bp
 from backpass import nn
+from backpass.nn import functional as F
 
 Build = Callable[[Any], Any]
 RNG = np.random.default_rng(11)
@@ -212,3 +213,20 @@ def test_messages_name_shapes() -> None:
     ):
         with pytest.raises(ValueError, match=match):
             wrong()
+
+
+def test_what_is_no_number_is_refused() -> None:
+    for wrong, words in (
+        (np.array([["a", "b", "c"]]), "got <U1"),
+        (np.array([[1.0, None, 2.0]], object), "got object"),
+        (np.ones((1, 3), complex), "got complex128"),
+        (None, "None was given"),
+    ):
+        with pytest.raises(TypeError, match=words):
+            nn.Linear(3, 2)(wrong)
+
+
+def test_a_function_cannot_drop_without_a_stream() -> None:
+    with pytest.raises(ValueError, match=r"make self.dropout = nn.Dropout\(p\)"):
+        F.dropout(np.ones(3))
+    assert F.dropout(np.ones(3), training=False).tolist() == [1.0] * 3

@@ -13,6 +13,7 @@ from tests.conftest import Peer
 
 import backpass as bp
 from backpass import nn
+from backpass.errors import CheckpointError, DTypeError
 from backpass.nn.module import Module
 
 RNG = np.random.default_rng(5)
@@ -381,3 +382,37 @@ def test_all_names_are_there() -> None:
     assert all(hasattr(nn, name) for name in nn.__all__)
     assert all(hasattr(nn.functional, name) for name in nn.functional.__all__)
     assert issubclass(nn.Linear, Module)
+
+
+def test_a_state_of_another_form_says_what_it_is() -> None:
+    linear = nn.Linear(3, 2)
+    state = linear.state_dict()
+    for given, words in (
+        ("model.safetensors", r"got str; read a file first"),
+        ({"model": state}, r"model is itself a mapping: load state\['model'\]"),
+        ({f"net.{k}": v for k, v in state.items()}, r"begin with 'net\.': load"),
+        ({**state, "bias": [[1.0], [1.0, 2.0]]}, "bias cannot be read as an array"),
+    ):
+        with pytest.raises(CheckpointError, match=words):
+            linear.load_state_dict(given)
+
+
+def test_tensors_that_require_a_gradient_load(peer: Peer) -> None:
+    torch = peer("torch")
+    theirs, ours = torch.nn.Linear(3, 2), nn.Linear(3, 2)
+    ours.load_state_dict(dict(theirs.named_parameters()))
+    np.testing.assert_array_equal(ours.weight, theirs.weight.detach().numpy())
+    with pytest.raises(CheckpointError, match=r"weight cannot be read.*bfloat16"):
+        ours.load_state_dict(theirs.bfloat16().state_dict())
+
+
+def test_torchs_habits_on_parameters_and_modules() -> None:
+    linear = nn.Linear(3, 2)
+    assert sum([p.numel() for p in linear.parameters()]) == 8
+    grads = bp.grad(lambda m: np.sum(m.weight.detach() * m.weight))(linear)
+    np.testing.assert_array_equal(grads["weight"], linear.weight)
+    assert not hasattr(linear.weight, "grad")
+    with pytest.raises(AttributeError, match=r"weight .* holds no gradient; bp.value_and_grad"):
+        _ = linear.weight.grad
+    with pytest.raises(DTypeError, match="no devices to choose from"):
+        linear.to("cuda:0")

@@ -227,6 +227,11 @@ class Module:
         Raises:
             TypeError: (DTypeError) the dtype is not floating.
         """
+        if isinstance(dtype, str) and dtype.split(":")[0] in ("cpu", "cuda", "mps"):
+            raise DTypeError(
+                f"{type(self).__name__}.to({dtype!r}): arrays are in the machine's memory, and "
+                "there are no devices to choose from. Drop the line; .to takes a floating dtype"
+            )
         kind = np.dtype(dtype)
         if kind.kind != "f":
             raise DTypeError(f"{type(self).__name__}.to: {kind} is not a floating dtype")

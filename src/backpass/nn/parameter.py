@@ -13,6 +13,7 @@ import numpy as np
 
 from backpass.errors import DTypeError
 from backpass.trace import Cell
+from backpass.transforms import stop_gradient
 
 
 class Parameter(Cell):
@@ -49,6 +50,22 @@ class Parameter(Cell):
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
         self.trainable = bool(value)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "grad":
+            raise AttributeError(
+                f"{self.describe()} holds no gradient; bp.value_and_grad(loss)(model, x, y) "
+                "returns (value, grads), and grads[name] is the gradient of the parameter of that name"
+            )
+        return super().__getattr__(name)
+
+    def numel(self) -> int:
+        """The number of elements."""
+        return int(self.size)
+
+    def detach(self) -> Any:
+        """The value, through which no derivative flows: the array, or a traced one."""
+        return stop_gradient(self.read())
 
     def requires_grad_(self, requires_grad: bool = True) -> Parameter:
         """Set `requires_grad`; returns the Parameter."""

@@ -31,10 +31,15 @@ def load(
     Raises:
         ValueError: (CheckpointError) listing every missing, unexpected and unfit key.
     """
+    if not isinstance(state, Mapping):
+        raise CheckpointError(
+            f"load_state_dict: expected a mapping from name to array, got {type(state).__name__}; "
+            "read a file first, for example with safetensors.numpy.load_file(path)"
+        )
     given = {id(cells[name]) for name in state if name in cells}
     missing = [name for name, cell in cells.items() if name not in state and id(cell) not in given]
     unexpected = [name for name in state if name not in cells]
-    arrays: dict[str, Any] = {name: np.asarray(state[name]) for name in cells if name in state}
+    arrays = {name: _array(name, state[name]) for name in cells if name in state}
     faults = [f for name, x in arrays.items() if (f := _unfit(name, cells[name], x))]
     if strict:
         faults.extend([f"missing: {name} {_kind(cells[name])}" for name in missing])
@@ -44,10 +49,39 @@ def load(
         listed = "\n  ".join(faults)
         raise CheckpointError(
             f"load_state_dict: the state does not fit {model}; nothing was loaded:\n  {listed}"
+            f"{_hint(state, missing, unexpected)}"
         )
     for name, array in arrays.items():
         cells[name].write(array)
     return IncompatibleKeys(missing, unexpected)
+
+
+def _array(name: str, given: Any) -> np.ndarray[Any, Any]:
+    """An array of the state; torch's tensors are read too, also those that require a gradient."""
+    detach = getattr(given, "detach", None)
+    try:
+        return np.asarray(given if detach is None else detach())
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(
+            f"load_state_dict: {name} cannot be read as an array: {error}; convert it first, a "
+            "bfloat16 or GPU tensor for example with .float().cpu()"
+        ) from error
+
+
+def _hint(state: Mapping[str, Any], missing: list[str], unexpected: list[str]) -> str:
+    """What most likely happened where no name fits: a wrapped state, or names with a prefix."""
+    inner = [name for name in unexpected if isinstance(state[name], Mapping)]
+    if inner:
+        return f"\n{inner[0]} is itself a mapping: load state[{inner[0]!r}]"
+    for name in missing[:1]:
+        longer = [n for n in unexpected if n.endswith(f".{name}")]
+        prefix = longer[0].removesuffix(name) if longer else ""
+        if prefix and all([n.startswith(prefix) for n in unexpected]):
+            return (
+                f"\nThe names of the state begin with {prefix!r}: load "
+                f"{{k.removeprefix({prefix!r}): v for k, v in state.items()}}"
+            )
+    return ""
 
 
 def _kind(cell: Cell) -> str:

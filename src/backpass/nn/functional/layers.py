@@ -69,12 +69,14 @@ def embedding(input: Any, weight: Any, padding_idx: int | None = None) -> Any:
     return np.where((index == row)[..., None], stop_gradient(found), found)
 
 
-def dropout(input: Any, p: float = 0.5, training: bool = True, *, rng: RngState) -> Any:
+def dropout(
+    input: Any, p: float = 0.5, training: bool = True, *, rng: RngState | None = None
+) -> Any:
     """Each element 0 with probability p, else divided by 1 - p. The bits come from `rng`, which
-    moves on.
+    moves on; it may be None where nothing is dropped.
 
     Raises:
-        ValueError: (ConfigError) p lies outside of [0, 1].
+        ValueError: (ConfigError) p lies outside of [0, 1]; there is no `rng` to drop with.
     """
     check_probability("dropout", p)
     x = floating(input)
@@ -82,6 +84,12 @@ def dropout(input: Any, p: float = 0.5, training: bool = True, *, rng: RngState)
         return x
     if p == 1.0:
         return x * 0.0
+    if rng is None:
+        raise ConfigError(
+            "dropout: it draws from a stream, which must belong to the model for a compiled step "
+            "to advance it: in __init__ make self.dropout = nn.Dropout(p) and call that, or "
+            "self.rng = nn.RngState() and give rng=self.rng"
+        )
     dropped = rng.bernoulli(p, x.shape)
     return np.where(dropped, 0.0, x * (1.0 / (1.0 - p)))
 

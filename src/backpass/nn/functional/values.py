@@ -30,9 +30,24 @@ def value(x: Any) -> Any:
 
 
 def floating(x: Any) -> Any:
-    """x as a floating array or Tracer: integers and booleans become float64."""
+    """x as a floating array or Tracer: integers and booleans become float64.
+
+    Raises:
+        TypeError: (DTypeError) x holds texts, objects or complex numbers.
+    """
     own = value(x)
-    return own if is_float(own.dtype) else own.astype(np.float64)
+    if is_float(own.dtype):
+        return own
+    if own.dtype.kind not in "iub":
+        raise DTypeError(
+            f"expected an array of numbers, got {own.dtype}{list(own.shape)}"
+            + (
+                ""
+                if x is not None
+                else ": None was given; does the layer before return its result?"
+            )
+        )
+    return own.astype(np.float64)
 
 
 def applied(primitive: Primitive, x: Any) -> Any:
