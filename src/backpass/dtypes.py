@@ -35,11 +35,16 @@ def check_supported(dtype: DType, what: str) -> None:
         )
 
 
+def is_huge(x: Any) -> bool:
+    """Whether a Python integer is beyond every integer dtype, so that it counts as a float."""
+    return not -(2**63) <= x < 2**64
+
+
 def promotable(x: object) -> Promotable:
     """What x brings to a promotion: its dtype, or its Python type if it is a bare scalar."""
     kind = type(x)
     if kind is float or kind is int or kind is bool:
-        return kind
+        return float if kind is int and is_huge(x) else kind
     weak = getattr(x, "weak", None)
     if weak is not None:
         return weak

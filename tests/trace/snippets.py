@@ -42,6 +42,43 @@ def set_one(x: Any) -> Any:
 
 
 @ok
+def set_flat(x: Any) -> Any:
+    m = x.reshape(2, 3) * 1.0
+    m.flat[::4] += 1.0
+    m.flat[1:3] = x[0]
+    m.flat[[3, 5]] = x[:1]
+    m.flat[4] *= x[5]
+    return m * m
+
+
+@ok
+def set_all_flat(x: Any) -> Any:
+    m = np.zeros_like(x).reshape(3, 2).copy()
+    m.flat = x[:4] ** 2
+    return m * x.reshape(3, 2)
+
+
+@ok
+def out_where(x: Any) -> Any:
+    y = x * 3.0
+    np.log(x, out=y, where=x > 0.5)
+    return y * x
+
+
+@ok
+def out_where_undefined(x: Any) -> Any:
+    low = x - x[0]
+    return np.divide(x, low, out=np.zeros_like(x), where=low != 0.0)
+
+
+@ok
+def out_of_two(x: Any) -> Any:
+    part, whole = np.zeros_like(x), np.zeros_like(x)
+    np.modf(x * 3.0, out=(part, whole))
+    return part * x + whole
+
+
+@ok
 def set_constant(x: Any) -> Any:
     x[1] = 3.0
     return x * x

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import math
 import sys
-import time
 import weakref
 from collections import OrderedDict, namedtuple
 from typing import Any
@@ -39,6 +38,11 @@ def test_argnums() -> None:
     assert bp.grad(f, (2, 0))(2.0, 3.0, 5.0) == (18.0, 45.0)
     with pytest.raises(ValueError, match=r"argnums=3 but .* 3 positional"):
         bp.grad(f, 3)(2.0, 3.0, 5.0)
+    with pytest.raises(ValueError, match=r"argnums=\(0, -3\) names argument 0 twice"):
+        bp.grad(f, (0, -3))(2.0, 3.0, 5.0)
+    unknown: Any = "b"
+    with pytest.raises(TypeError, match="argnums='b' must be the position"):
+        bp.grad(f, unknown)(2.0, 3.0, 5.0)
 
 
 def test_aux_and_keywords() -> None:
@@ -266,9 +270,7 @@ def test_a_chain_of_100_000_operations_and_its_memory() -> None:
         ends.append(weakref.ref(x))
         return x
 
-    begin = time.perf_counter()
     got = bp.grad(chain)(1.0)
-    assert time.perf_counter() - begin < 120
     assert got == pytest.approx(1.00001**100_000, rel=1e-9)
     gc.collect()
     assert ends[0]() is None

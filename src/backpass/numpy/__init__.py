@@ -14,7 +14,9 @@ import numpy as _np
 from backpass.numpy.creation import (
     arange,
     array,
+    asanyarray,
     asarray,
+    ascontiguousarray,
     empty,
     eye,
     full,
@@ -27,7 +29,9 @@ from backpass.numpy.creation import (
 __all__ = [
     "arange",
     "array",
+    "asanyarray",
     "asarray",
+    "ascontiguousarray",
     "empty",
     "eye",
     "full",

@@ -15,6 +15,8 @@ from backpass.ir import Scope, Value, is_live
 from backpass.ir.graph import constant
 from backpass.ops.elementwise import astype
 from backpass.ops.joining import stack
+from backpass.ops.operand import shape_of
+from backpass.ops.shape import reshape
 from backpass.trace import Tracer, unwrap
 from backpass.trace.cells import read_cells
 
@@ -45,7 +47,7 @@ eye = _created(np.eye)
 identity = _created(np.identity)
 
 
-def array(x: Any, dtype: Any = None) -> Any:
+def array(x: Any, dtype: Any = None, *, copy: bool | None = True, ndmin: int = 0) -> Any:
     """An array from numbers, arrays and traced values nested in lists and tuples.
 
     >>> array([1.0, 2.0])
@@ -53,8 +55,10 @@ def array(x: Any, dtype: Any = None) -> Any:
     """
     plain = unwrap(read_cells(x))
     if not _holds_value(plain):
-        return _holding(np.array(plain, dtype=dtype))
+        return _holding(np.array(plain, dtype=dtype, copy=copy, ndmin=ndmin))
     value = _stacked(plain) if dtype is None else astype(_stacked(plain), dtype)
+    missing = max(ndmin - len(shape_of(value)), 0)
+    value = reshape(value, (1,) * missing + shape_of(value)) if missing else value
     return Tracer(value, scalar=False) if type(value) is Value else value
 
 
@@ -68,6 +72,17 @@ def asarray(x: Any, dtype: Any = None) -> Any:
     if isinstance(x, np.ndarray):
         return _holding(np.asarray(x, dtype=dtype))
     return array(x, dtype)
+
+
+def asanyarray(x: Any, dtype: Any = None) -> Any:
+    """As `asarray`: traced arrays have no subclasses."""
+    return asarray(x, dtype)
+
+
+def ascontiguousarray(x: Any, dtype: Any = None) -> Any:
+    """As `asarray` for traced values, which have no strides, with at least one axis as in NumPy."""
+    found = asarray(x, dtype)
+    return np.atleast_1d(found) if isinstance(found, Tracer) else np.ascontiguousarray(found)
 
 
 def _holds_value(x: Any) -> bool:

@@ -62,6 +62,13 @@ def _is_array_index(part: Any) -> bool:
     )
 
 
+def _is_scalar_mask(part: Any) -> bool:
+    """Whether an index is one truth value, which addresses a new axis instead of one of x's."""
+    if isinstance(part, bool):
+        return True
+    return not getattr(part, "shape", (0,)) and part.dtype == np.bool_
+
+
 def _as_index_array(part: Any, shape: Ints, axis: int) -> list[Operand]:
     """One index array, or as many as a mask has axes."""
     array = operand(
@@ -79,6 +86,8 @@ def _as_index_array(part: Any, shape: Ints, axis: int) -> list[Operand]:
                 )
             array = array.array
         mask = np.asarray(array)
+        if not mask.ndim:  # True takes the one element of a new axis, False none
+            return [np.zeros(int(mask), np.intp)]
         expected = shape[axis : axis + mask.ndim]
         if mask.shape != expected:
             raise IndexError(
@@ -101,7 +110,7 @@ def _expanded(index: Any, ndim: int) -> list[Any]:
             continue
         is_mask = (
             _is_array_index(part)
-            and getattr(np.asarray(part) if isinstance(part, list) else part, "dtype", None)
+            and getattr(np.asarray(part) if isinstance(part, (list, bool)) else part, "dtype", None)
             == np.bool_
         )
         used += (
@@ -173,6 +182,9 @@ class _Reader:
             self.arrays.append(indices)
             self.array_axes.append(len(self.out))
             self.slots.append(position)
+            if _is_scalar_mask(part):
+                self.out.append(1)
+                continue
             self.out.append(self.shape[self.axis])
             self.keep(0, self.shape[self.axis], 1)
 

@@ -23,7 +23,8 @@ from backpass.prims.contract import contract
 from backpass.prims.rules import reduce_sum
 
 Function = Callable[..., Any]
-LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+# in the order of their character codes, which is that of an implicit output
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
 def _together(*xs: Any) -> list[Operand]:
@@ -218,10 +219,7 @@ def _pairs(text: str, shapes: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
 def _subscripts(operands: Sequence[Any]) -> tuple[str, list[Any]]:
     """The subscripts with an explicit output and without ellipsis, and the operands."""
     if not isinstance(operands[0], str):
-        raise TypeError(
-            "einsum: give the subscripts as a string; lists of axes are not supported on traced "
-            "arrays"
-        )
+        operands = _from_lists(operands)
     text, xs = operands[0].replace(" ", ""), [operand(x) for x in operands[1:]]
     inputs, arrow, output = text.partition("->")
     terms = inputs.split(",")
@@ -241,6 +239,17 @@ def _subscripts(operands: Sequence[Any]) -> tuple[str, list[Any]]:
                 f"einsum: subscripts {term!r} do not fit an array of shape {shape_of(x)}"
             )
     return ",".join(full) + "->" + output.replace("...", dots), xs
+
+
+def _from_lists(operands: Sequence[Any]) -> list[Any]:
+    """einsum(x, [0, 1], y, [1, 2], [0, 2]) with its lists of axes as a string of subscripts."""
+
+    def letters(axes: Any) -> str:
+        return "".join(["..." if i is Ellipsis else LETTERS[i] for i in axes])
+
+    xs = list(operands[: len(operands) // 2 * 2 : 2])
+    text = ",".join(map(letters, operands[1::2]))
+    return [text + "->" + letters(operands[-1]) if len(operands) % 2 else text, *xs]
 
 
 def _without_repeats(labels: str, x: Operand) -> tuple[str, Operand]:

@@ -6,7 +6,7 @@ code means the same or raises an AliasError. Where the answer depends on strides
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from backpass.ir import Value
@@ -29,10 +29,10 @@ ARRAYS: frozenset[Function] = frozenset(
 MORE_VIEWS: frozenset[Function] = frozenset({indexing.diag, *indexing.DIAGONALS})
 
 
-def gives_view(rule: Function, argument_count: int) -> bool:
+def gives_view(rule: Function, args: Sequence[Any]) -> bool:
     """Whether NumPy's function returns arrays that share memory with its arguments."""
-    if rule is product.einsum:
-        return argument_count == 2  # subscripts and one operand: a transpose or a diagonal
+    if rule is product.einsum:  # of one operand: a transpose or a diagonal
+        return len(args) <= (2 if isinstance(args[0], str) else 3)
     return rule in VIEWS or rule in MORE_VIEWS
 
 

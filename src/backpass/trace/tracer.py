@@ -9,6 +9,7 @@ ones in NumPy. A Tracer lives inside a transform only.
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
@@ -20,6 +21,7 @@ from backpass.ir import Operand, SourceLine, Value, array_of, is_live, leaf, typ
 from backpass.ir.graph import ScopeKind, user_line
 from backpass.ops import indexing
 from backpass.ops import shape as shape_ops
+from backpass.ops.elementwise import where
 from backpass.ops.operand import broadcast_to, cast_to, operand
 from backpass.trace.callables import CALLABLES
 from backpass.trace.dispatch import (
@@ -29,6 +31,7 @@ from backpass.trace.dispatch import (
     WRITES,
     WRITING_METHODS,
 )
+from backpass.trace.flat import Flat
 from backpass.trace.memory import ARRAYS, gives_view, index_gives_array, index_gives_view
 from backpass.trace.ufuncs import call_ufunc, ufunc_method
 
@@ -110,8 +113,12 @@ class Tracer(np.lib.mixins.NDArrayOperatorsMixin):
         return np.zeros_like(self)
 
     @property
-    def flat(self) -> Iterator[Any]:
-        return iter(self.reshape(-1))
+    def flat(self) -> Flat:
+        return Flat(self)
+
+    @flat.setter
+    def flat(self, new: Any) -> None:
+        Flat(self)[:] = new
 
     def __len__(self) -> int:
         if not self.shape:
@@ -153,8 +160,22 @@ class Tracer(np.lib.mixins.NDArrayOperatorsMixin):
     def __index__(self) -> int:
         return int(self._exact("an integer index"))
 
+    # The next four step: flat wherever they have a derivative, so as an int nothing is lost.
     def __int__(self) -> int:
-        return int(self._exact("int()"))
+        return int(self._known("int()"))
+
+    def __floor__(self) -> int:
+        return math.floor(self._known("math.floor()")[()])
+
+    def __ceil__(self) -> int:
+        return math.ceil(self._known("math.ceil()")[()])
+
+    def __round__(self, ndigits: int | None = None) -> Any:
+        if self.shape:
+            raise TypeError("round() of a traced array that is not a scalar; use np.round")
+        if ndigits is None:
+            return round(self._known("round()")[()])
+        return np.round(self, ndigits)
 
     def __float__(self) -> float:
         return float(self._exact("float() or a function of the math module"))
@@ -175,12 +196,7 @@ class Tracer(np.lib.mixins.NDArrayOperatorsMixin):
 
     def _exact(self, what: str) -> Any:
         """The array of a known integer or boolean: no derivative is lost by leaving the trace."""
-        array = self._value.array
-        if array is None:
-            raise TracingError(
-                f"{what} is asked of a traced array at {user_line()}, but {self._kind()} traces "
-                "without values"
-            )
+        array = self._known(what)
         if array.dtype.kind == "f" and is_live(self._value):
             raise TracingError(
                 f"{what} at {user_line()} would take a traced {self._value.type} out of the trace "
@@ -188,6 +204,16 @@ class Tracer(np.lib.mixins.NDArrayOperatorsMixin):
                 "no derivative is wanted. NumPy also asks for a number when a traced value is "
                 "written into an element of a plain array: make that array with bp.numpy.zeros or "
                 "np.zeros_like(x)"
+            )
+        return array
+
+    def _known(self, what: str) -> Any:
+        """The array, where this transform has one."""
+        array = self.value.array
+        if array is None:
+            raise TracingError(
+                f"{what} is asked of a traced array at {user_line()}, but {self._kind()} traces "
+                "without values"
             )
         return array
 
@@ -211,7 +237,9 @@ class Tracer(np.lib.mixins.NDArrayOperatorsMixin):
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
         out = options.pop("out", None)
-        if method == "__call__":
+        if method == "__call__" and out is not None and options.get("where", True) is not True:
+            result = _masked(ufunc, inputs, options, out)
+        elif method == "__call__":
             result = wrap(call_ufunc(ufunc, [unwrap(x) for x in inputs], options))
         elif method == "at":
             return _ufunc_at(ufunc, *inputs)
@@ -370,21 +398,18 @@ def to_result(x: Any) -> Any:
 def _result(rule: Callable[..., Any], found: Any, *args: Any) -> Any:
     """Results as Tracers; what NumPy would make as a view joins the family of its base."""
     wrapped = wrap(found)
-    parts = [p for p in _parts(wrapped) if type(p) is Tracer]
+    several = isinstance(wrapped, (list, tuple))
+    parts = [p for p in (wrapped if several else (wrapped,)) if type(p) is Tracer]
     if rule in ARRAYS:
         for part in parts:
             part._scalar = False
-    viewed = gives_view(rule, len(args))
+    viewed = gives_view(rule, args)
     for base in args:
         if type(base) is Tracer:
             for part in parts:
                 if viewed or part._value is base._value:
                     _shared(part, base)
     return wrapped
-
-
-def _parts(found: Any) -> Sequence[Any]:
-    return found if isinstance(found, (list, tuple)) else (found,)
 
 
 def _shared(view: Any, base: Tracer) -> Any:
@@ -407,6 +432,16 @@ def _no_rule(function: Callable[..., Any]) -> UnsupportedError:
         "docs/coverage.md lists what has. Call it on arrays outside of the transform, or write it "
         "with functions that have a rule"
     )
+
+
+def _masked(ufunc: np.ufunc, inputs: Sequence[Any], options: dict[str, Any], out: Any) -> Any:
+    """The result of ufunc(x, out=y, where=mask): y's own elements where the mask does not hold."""
+    if len(out) > 1:
+        raise UnsupportedError(f"{ufunc.__name__}: where= with several out= has no rule")
+    mask = unwrap(options.pop("where"))
+    with np.errstate(all="ignore"):  # NumPy does not compute what the mask leaves out
+        found = call_ufunc(ufunc, [unwrap(x) for x in inputs], options)
+    return wrap(where(mask, found, unwrap(out[0])))
 
 
 def _ufunc_at(ufunc: np.ufunc, target: Any, index: Any, *more: Any) -> None:
@@ -435,6 +470,8 @@ def _write(function: Callable[..., Any], args: tuple[Any, ...], options: dict[st
 
 def _write_out(name: str, out: Any, result: Any) -> Any:
     """out=x with a traced x gives x the result; a plain array cannot hold one."""
+    if isinstance(out, tuple) and len(out) > 1:
+        return tuple([_write_out(name, (x,), r) for x, r in zip(out, result, strict=True)])
     (target,) = out if isinstance(out, tuple) else (out,)
     if target is None:
         return result

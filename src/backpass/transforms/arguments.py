@@ -151,13 +151,20 @@ def _what(x: Any, dtype: np.dtype[Any]) -> str:
 def positions(transform: str, argnums: Position, count: int) -> tuple[int, ...]:
     """argnums as non-negative positions among `count` arguments."""
     given = (argnums,) if isinstance(argnums, int) else tuple(argnums)
-    found = []
+    found: list[int] = []
     for i in given:
+        if not isinstance(i, (int, np.integer)):
+            raise TypeError(
+                f"{transform}: argnums={argnums!r} must be the position of an argument, or a tuple "
+                "of positions"
+            )
         if not -count <= i < count:
             raise ValueError(
                 f"{transform}: argnums={argnums} but the function was called with {count} "
                 "positional arguments"
             )
+        if i % count in found:
+            raise ValueError(f"{transform}: argnums={argnums} names argument {i % count} twice")
         found.append(i % count)
     return tuple(found)
 
