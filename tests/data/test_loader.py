@@ -166,6 +166,7 @@ def generator() -> Any:
         (({},), "The mapping holds no arrays."),
         ((np.array(1.0),), "x is a single value; give an array of samples"),
         ((5,), "x is a single value"),
+        ((X, Y, 32), "array 3 is a single value; give an array of samples, (N, ...). Options are"),
         ((generator(),), "The data is a generator 'generator', a one-shot iterator: it would be "
          "used up in epoch 1 and nothing would be left for epoch 2"),
         ((iter([1]), Y), "The data is a list_iterator, a one-shot iterator"),

@@ -5,6 +5,7 @@ from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.sparse import csr_matrix
 
@@ -171,3 +172,20 @@ def test_texts_that_are_mostly_different_get_a_note() -> None:
         "Column 'x0' has 30 different texts in 30 rows: nothing can be learnt from most of them. "
         "Consider leaving it out with ignore=['x0'].",
     )
+
+
+def test_a_mapping_of_columns_with_a_named_target() -> None:
+    table = data.load({"size": [1.0, 2.0, 4.0], "kind": ["a", "b", "a"], "y": [0, 1, 0]}, "y")
+    assert table.names == ("size", "kind")
+    assert table.target is not None
+    assert table.target.values.tolist() == [0.0, 1.0, 0.0]
+    with pytest.raises(DataError, match="'size' has 2 rows and 'y' has 1 row"):
+        data.load({"size": [1.0, 2.0], "y": [0]}, "y")
+    with pytest.raises(DataError, match=r"'size' of the mapping has shape \(1, 2\)"):
+        data.load({"size": [[1.0, 2.0]], "y": [0]}, "y")
+
+
+def test_a_frame_whose_columns_are_numbers_has_a_target_by_number() -> None:
+    table = data.load(pd.DataFrame(np.arange(6.0).reshape(2, 3)), target=2)  # type: ignore[arg-type]
+    assert table.names == ("0", "1")
+    assert table.target is not None and table.target.values.tolist() == [2.0, 5.0]

@@ -267,3 +267,19 @@ def test_an_infinite_cell_is_a_number_that_is_not_finite(save: Save) -> None:
     )
     with pytest.raises(DataError, match=sentence):
         data.check_complete(table)
+
+
+@pytest.mark.parametrize("form", ["${}.50", "$1,{}.00", "{}%", "{},5 %", "-€{}", "(${})", "{} €"])
+def test_amounts_with_signs_are_refused_with_the_way_out(tmp_path: Path, form: str) -> None:
+    lines = [f'"{form.format(200 + i)}",{i}' for i in range(30)]
+    path = tmp_path / "a.csv"
+    path.write_text("\n".join(["price,y", *lines]), encoding="utf-8")
+    with pytest.raises(DataError, match="'price' holds numbers with signs, such as"):
+        data.load(path, target="y")
+    assert not data.load(path, target="y", categories=["price"]).column("price").is_number
+
+
+def test_a_few_percentages_are_categories(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("off,y\n" + "".join([f"{i % 3}0%,{i}\n" for i in range(30)]))
+    assert data.load(path, target="y").column("off").categories() == ("00%", "10%", "20%")

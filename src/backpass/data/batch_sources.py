@@ -170,7 +170,10 @@ def _check_lengths(named: Mapping[str, np.ndarray]) -> None:
         raise DataError("The mapping holds no arrays.")
     for name, array in named.items():
         if array.ndim == 0:
-            raise DataError(f"{name} is a single value; give an array of samples, (N, ...).")
+            raise DataError(
+                f"{name} is a single value; give an array of samples, (N, ...). Options are given "
+                "by name: batch_size=32."
+            )
     lengths = {name: len(array) for name, array in named.items()}
     if len(set(lengths.values())) > 1:
         said = " and ".join(f"{name} has {count(n, 'row')}" for name, n in lengths.items())

@@ -23,6 +23,7 @@ MISSING_VALUES = (
 COMMA_NUMBER = r"^[+-]?(\d+|\d{1,3}(\.\d{3})+)(,\d+)?([eE][+-]?\d+)?$"
 POINT_GROUPS = r"^[+-]?\d{1,3}(,\d{3})+(\.\d+)?$"
 PLAIN_NUMBER = r"^[+-]?\d+(\.\d+)?$"
+SIGNED_NUMBER = r"^[+-]?\(?[$€£¥₹]\s?[+-]?\d[\d.,]*\)?$|^[+-]?\d[\d.,]*\s?[%$€£¥₹]$"
 _WHOLE = r"^[+-]?\d+$"
 # Above this many distinct numbers, a column that also holds texts is numbers with a few bad cells.
 MOST_MIXED_NUMBERS = 20
@@ -187,6 +188,8 @@ def _categories(
             f"{source.place(index)}. If it stands for a missing value, add it to missing_values; "
             "if the column is a set of categories, add the column to categories."
         )
+    if not n_numbers:
+        _refuse_signs(name, cells, source)
     if n_numbers:
         notes.append(
             f"Column {quote(name)} mixes {count(n_numbers, 'number')} with "
@@ -206,6 +209,17 @@ def _refuse_commas(name: str, cells: Any, source: CellSource) -> None:
             f"{quote(example)}. Set "
             'decimal to "," if the comma is the decimal mark, or to "." if it groups thousands; '
             "if they are no numbers, add the column to categories."
+        )
+
+
+def _refuse_signs(name: str, cells: Any, source: CellSource) -> None:
+    """`$1,200.50` and `12 %` in many values: amounts, of which categories would say nothing."""
+    present = cells.drop_nulls()
+    if present.n_unique() > MOST_MIXED_NUMBERS and present.str.contains(SIGNED_NUMBER).all():
+        raise DataError(
+            f"{source.name}: column {quote(name)} holds numbers with signs, such as "
+            f"{quote(present[0])}. Write them as plain numbers, without currency or percent signs; "
+            "if they are categories, add the column to categories."
         )
 
 

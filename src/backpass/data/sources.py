@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from backpass.data.arrays import (
+    column_of_array,
     read_npy,
     read_npz,
     table_of_arrays,
@@ -63,7 +64,8 @@ def load(
     Args:
         source: the name of an embedded set (digits, breast-cancer, wine, iris, diabetes); the path
             of a .csv, .tsv, .txt, .parquet, .npy or .npz file; a pandas or polars frame; an array
-            (N, ...); a pair (X, y); or a mapping that holds x and y.
+            (N, ...); a pair (X, y); or a mapping that holds x and y, or columns (N,) by name with
+            the target among them.
         target: the name of the column to predict. Embedded sets, pairs and mappings have theirs.
         ignore: the names of columns to leave out.
         categories: text files only: columns to keep as texts though they look like numbers.
@@ -90,6 +92,8 @@ def load(
             raise DataError(f"{option} is the text {quote(value)}; give a list: [{quote(value)}].")
     texts = (*categories, *(() if like is None else like.category_columns))
     booleans = () if like is None else like.boolean_columns
+    if target is not None:
+        target = str(target)  # frames without names have numbers: columns 0, 1, 2
     cells = CellOptions(tuple(missing_values), decimal, texts, booleans)
     table = _read(source, TextOptions(encoding, delimiter, header, cells), target)
     for name in categories:
@@ -129,11 +133,29 @@ def _read(source: Any, options: TextOptions, target: str | None) -> Table:
     if isinstance(source, tuple) and len(source) == 2:
         return _read_pair(*source)
     if isinstance(source, Mapping):
-        named = {str(name): np.asanyarray(values) for name, values in source.items()}
-        return table_of_mapping(named, "the mapping")
+        return _read_mapping(source, target)
     if is_series(source):
         return table_of([column_of_series(source, "x0")], "the series")
     return table_of_arrays(_array(source, "x"), None, "the array")
+
+
+def _read_mapping(source: Mapping[Any, Any], target: str | None) -> Table:
+    """x and y by their usual names; or, where `target` names one of them, columns by name."""
+    named = {str(name): _array(values, str(name)) for name, values in source.items()}
+    if target not in named:
+        return table_of_mapping(named, "the mapping")
+    for name, array in named.items():
+        if array.ndim != 1:
+            raise DataError(
+                f"{quote(name)} of the mapping has shape {array.shape}; columns by name, with one "
+                "of them the target, are (N,) each. Give several columns as a pair (X, y)."
+            )
+    lengths = {name: len(array) for name, array in named.items()}
+    if len(set(lengths.values())) > 1:
+        said = " and ".join(f"{quote(name)} has {count(n, 'row')}" for name, n in lengths.items())
+        raise DataError(f"{said}; the columns need the same number of rows.")
+    columns = [column_of_array(name, array) for name, array in named.items()]
+    return table_of(columns, "the mapping")
 
 
 def _read_pair(x: Any, y: Any) -> Table:

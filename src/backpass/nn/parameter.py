@@ -55,7 +55,7 @@ class Parameter(Cell):
         if name == "grad":
             raise AttributeError(
                 f"{self.describe()} holds no gradient; bp.value_and_grad(loss)(model, x, y) "
-                "returns (value, grads), and grads[name] is the gradient of the parameter of that name"
+                "returns (value, grads), and grads[name] is that of the parameter called name"
             )
         return super().__getattr__(name)
 
