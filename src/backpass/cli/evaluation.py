@@ -31,8 +31,8 @@ class InTargetUnit(Metric[float]):
         self.scalar = inner.scalar  # type: ignore[misc]
         super().__init__()
 
-    def _initial_state(self) -> dict[str, np.ndarray]:
-        return self._inner._initial_state()
+    def initial_state(self) -> dict[str, np.ndarray]:
+        return self._inner.initial_state()
 
     def reset(self) -> None:
         """Forget all samples."""

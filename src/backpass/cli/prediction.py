@@ -17,7 +17,7 @@ from backpass.cli.run_model import RunModel
 from backpass.data import Table
 from backpass.data.wording import quote_path
 from backpass.errors import ConfigError
-from backpass.train.files import atomic_write
+from backpass.files import atomic_write
 
 
 def predict_to(run: RunModel, table: Table, output: Path | None) -> int:

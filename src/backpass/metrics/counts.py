@@ -42,7 +42,7 @@ class Accuracy(Metric[float]):
         self.from_logits = from_logits
         super().__init__()
 
-    def _initial_state(self) -> dict[str, np.ndarray]:
+    def initial_state(self) -> dict[str, np.ndarray]:
         return {"correct": sums.nothing(1), "weight": sums.nothing(1)}
 
     def update(
@@ -75,7 +75,7 @@ class _ClassCounts(Metric[float]):
         self.from_logits = from_logits
         super().__init__()
 
-    def _initial_state(self) -> dict[str, np.ndarray]:
+    def initial_state(self) -> dict[str, np.ndarray]:
         weights = ("true_positive", "false_positive", "false_negative")
         counts = ("seen_true", "seen_predicted")
         return {
@@ -285,7 +285,7 @@ class ConfusionMatrix(Metric[np.ndarray]):
         self.from_logits = from_logits
         super().__init__()
 
-    def _initial_state(self) -> dict[str, np.ndarray]:
+    def initial_state(self) -> dict[str, np.ndarray]:
         return {"counts": np.zeros((0, 0), np.int64)}
 
     def update(

@@ -28,7 +28,7 @@ class _NegativeLogLikelihood(Metric[float]):
         self.from_logits = from_logits
         super().__init__()
 
-    def _initial_state(self) -> dict[str, np.ndarray]:
+    def initial_state(self) -> dict[str, np.ndarray]:
         return {"loss": sums.nothing(1), "weight": sums.nothing(1)}
 
     @abstractmethod

@@ -52,7 +52,7 @@ class Metric(ABC, Generic[Result]):
         self.reset()
 
     @abstractmethod
-    def _initial_state(self) -> dict[str, np.ndarray]:
+    def initial_state(self) -> dict[str, np.ndarray]:
         """The arrays of a metric that has seen no sample."""
 
     @abstractmethod
@@ -82,7 +82,7 @@ class Metric(ABC, Generic[Result]):
 
     def reset(self) -> None:
         """Forget all samples."""
-        self._state = self._initial_state()
+        self._state = self.initial_state()
         self.note = None
 
     def state_dict(self) -> dict[str, np.ndarray]:
@@ -96,7 +96,7 @@ class Metric(ABC, Generic[Result]):
             MetricError: the keys are not those of this metric, or an array has another number of
                 axes.
         """
-        expected = self._initial_state()
+        expected = self.initial_state()
         if state.keys() != expected.keys():
             raise MetricError(
                 f"{self.name}: the state has the keys {sorted(state)}, expected "

@@ -34,7 +34,7 @@ class _Ranking(Metric[float]):
         self._batches: list[dict[str, np.ndarray]] = []
         super().__init__()
 
-    def _initial_state(self) -> dict[str, np.ndarray]:
+    def initial_state(self) -> dict[str, np.ndarray]:
         return {
             "scores": np.zeros((0, 0), np.float32),
             "targets": np.zeros(0, np.int32),

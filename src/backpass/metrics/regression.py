@@ -22,7 +22,7 @@ class _MeanError(Metric[float]):
 
     higher_is_better: ClassVar[bool | None] = False
 
-    def _initial_state(self) -> dict[str, np.ndarray]:
+    def initial_state(self) -> dict[str, np.ndarray]:
         return {"error": sums.nothing(), "weight": sums.nothing(1)}
 
     @abstractmethod
@@ -124,7 +124,7 @@ class R2(Metric[float]):
     display_name = "R²"
     higher_is_better: ClassVar[bool | None] = True
 
-    def _initial_state(self) -> dict[str, np.ndarray]:
+    def initial_state(self) -> dict[str, np.ndarray]:
         return {
             "samples": np.zeros(1, np.int64),
             "weight": sums.nothing(1),

@@ -1,9 +1,10 @@
 """Writing the report so that a failure never harms the one that is there."""
 
+import errno
 import os
-import secrets
 from pathlib import Path
 
+from backpass.files import atomic_write
 from backpass.report.page import render_report
 from backpass.report.summary import RunSummary
 
@@ -11,9 +12,8 @@ from backpass.report.summary import RunSummary
 def write_report(path: str | os.PathLike[str], summary: RunSummary) -> Path:
     """Write report.html: one file that needs no network, in UTF-8.
 
-    The page is drawn in memory, written to a temporary file beside `path`, flushed to the disk and
-    moved into place; whatever fails, a report that was there stays whole and no temporary file is
-    left.
+    The page is drawn in memory and takes its place in one step; whatever fails, a report that was
+    there stays whole and no temporary file is left.
 
     Args:
         path: the file to write, for example `run / "report.html"`; its folder must exist.
@@ -34,15 +34,7 @@ def write_report(path: str | os.PathLike[str], summary: RunSummary) -> Path:
     """
     target = Path(path)
     content = render_report(summary).encode("utf-8")
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
-    try:
-        # "x": a new file, with the permissions that any new file of this user has.
-        with open(temporary, "xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    if not target.parent.is_dir():  # a misspelt path, which is not to become a folder
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(target.parent))
+    atomic_write(target, content)
     return target

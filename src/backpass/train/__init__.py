@@ -12,7 +12,6 @@ from backpass.train.averaging import (
 from backpass.train.callback import Callback, TrainerView
 from backpass.train.checkpoint_files import find_checkpoint, latest_checkpoint
 from backpass.train.early_stopping import EarlyStopping
-from backpass.train.files import atomic_write
 from backpass.train.gradient_flow import GradientFlow
 from backpass.train.history import EpochRecord, History
 from backpass.train.interrupt import TrainingInterrupted
@@ -41,7 +40,6 @@ __all__ = [
     "Trainer",
     "TrainerView",
     "TrainingInterrupted",
-    "atomic_write",
     "find_checkpoint",
     "latest_checkpoint",
     "recompute_batch_norm",

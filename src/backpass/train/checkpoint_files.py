@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from backpass.errors import CheckpointError, MissingDependencyError
-from backpass.train.files import atomic_write
+from backpass.files import atomic_write
 
 #: The longest header that is read. One of ours has about 100 bytes an array, and the history.
 MOST_HEADER_BYTES = 64 * 2**20

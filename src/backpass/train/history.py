@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from backpass.errors import CheckpointError
-from backpass.train.files import atomic_write, fsync_folder
+from backpass.files import atomic_write, fsync_folder
 from backpass.train.monitor import closest_name
 
 EpochRecord = dict[str, Any]
@@ -48,6 +48,13 @@ class History(Sequence[EpochRecord]):
         self._hash = hashlib.sha256()
         for record in records:
             self.append(record)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickle and copy, which cannot take a running hash."""
+        return {"records": self.records}
+
+    def __setstate__(self, found: dict[str, Any]) -> None:
+        self.replace(found["records"])
 
     def __len__(self) -> int:
         return len(self.records)

@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from backpass.files import remove_partial_files
 from backpass.metrics import Metric
 from backpass.train.batches import Batch, Batches
 from backpass.train.callback import TrainerView
 from backpass.train.evaluation import Evaluator, compute_metrics, update_metrics
-from backpass.train.files import remove_partial_files
 from backpass.train.history import (
     EpochRecord,
     append_record,

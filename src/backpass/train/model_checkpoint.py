@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from backpass.errors import ConfigError
+from backpass.files import remove_partial_files
 from backpass.train.callback import Callback, State, TrainerView
 from backpass.train.checkpoint_files import checkpoint_name, checkpoints_in
-from backpass.train.files import remove_partial_files
 from backpass.train.history import EpochRecord, logs_of
 from backpass.train.monitor import Mode, monitor_of
 from backpass.train.run_state_file import save_run

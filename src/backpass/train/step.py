@@ -166,7 +166,7 @@ class TrainingStep:
     def _run_add(self, model: Any, loss: Any, sums: Any, inputs: Any, targets: Any) -> Any:
         value, weight, predictions, gradients = self._gradients(model, loss, inputs, targets)
         _add_weighted(sums, gradients, value, weight)
-        norm = global_norm(gradients)
+        norm = optim.global_norm(gradients)
         found = {"loss": value, "weight": weight, "predictions": predictions}
         return {**found, "gradient_norm": norm}
 
@@ -189,7 +189,7 @@ class TrainingStep:
 
     def _update(self, optimizer: Any, gradients: Gradients) -> dict[str, Any]:
         """Clip, update, and say what happened."""
-        norm = global_norm(gradients)
+        norm = optim.global_norm(gradients)
         clipped: Any = gradients
         if self.clip_value is not None:
             clipped = optim.clip_grad_value(clipped, self.clip_value)
@@ -219,14 +219,6 @@ def _add_weighted(sums: Accumulator, gradients: Gradients, value: Any, weight: A
         cell.write(cell.read() + gradients[name] * weight.astype(cell.dtype))
     sums.weight.write(sums.weight.read() + weight)
     sums.loss.write(sums.loss.read() + value.astype(np.float64) * weight)
-
-
-def global_norm(gradients: Mapping[str, Any]) -> Any:
-    """The 2-norm of all gradients together."""
-    total: Any = np.zeros(())
-    for g in gradients.values():
-        total = total + np.sum(g * g)
-    return np.sqrt(total)
 
 
 def _norm(x: Any) -> Any:
@@ -296,4 +288,4 @@ def _flow_sample(found: Any) -> FlowSample | None:
     return FlowSample(numbers[0], numbers[1], numbers[2], alive)
 
 
-__all__ = ["Accumulator", "TrainingStep", "global_norm"]
+__all__ = ["Accumulator", "TrainingStep"]

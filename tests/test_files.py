@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from backpass.train import atomic_write
-from backpass.train.files import remove_partial_files
+from backpass.files import atomic_write, remove_partial_files
 from backpass.train.history import append_record
 
 
@@ -58,7 +57,7 @@ def test_a_full_disk_keeps_the_old_file(tmp_path: Path) -> None:
     code = (
         "import resource, signal, sys\n"
         "from pathlib import Path\n"
-        "from backpass.train import atomic_write\n"
+        "from backpass.files import atomic_write\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "atomic_write(sys.argv[1], b'old')\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"

@@ -26,8 +26,7 @@ def atomic_write(path: str | Path, content: bytes | Iterable[bytes]) -> None:
 
     Raises:
         OSError: the system's own reason (disk full, no permission, ...). The old file is whole and
-        no temporary
-            file is left.
+            no temporary file is left.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
