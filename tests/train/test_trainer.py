@@ -1,6 +1,9 @@
 """fit, evaluate, predict: what they compute, in which dtype, and what they say of bad input."""
 
 import contextlib
+import copy
+import pickle
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -275,6 +278,29 @@ def test_impossible_options(options: dict, sentence: str) -> None:
         trainer(**options)
 
 
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"model": "mlp"}, "model='mlp' is a text"),
+        ({"model": nn.Linear}, "model is the class Linear; make an object of it"),
+        ({"loss": "mse"}, "loss='mse' is a text; give an object"),
+        ({"loss": nn.CrossEntropyLoss}, "loss is the class CrossEntropyLoss"),
+        ({"loss": 3}, "the loss is a int, which cannot be called"),
+        ({"optimizer": "adam"}, "optimizer='adam' is a text"),
+        ({"optimizer": optim.Adam}, "optimizer is the class Adam"),
+        ({"optimizer": [1]}, "the optimizer is a list"),
+    ],
+)
+def test_names_and_classes_in_the_place_of_objects(options: dict, sentence: str) -> None:
+    given = {"model": network(), "loss": nn.MSELoss(), "optimizer": None, **options}
+    with pytest.raises(ConfigError, match=sentence):
+        Trainer(**given)
+
+
+def test_one_metric_needs_no_list() -> None:
+    assert [m.name for m in trainer(metrics="accuracy").metrics] == ["accuracy"]
+
+
 def test_other_mistakes_are_named() -> None:
     with pytest.raises(ConfigError, match="fit needs an optimizer"):
         trainer(optimizer=None).fit(blobs())
@@ -332,3 +358,19 @@ def test_an_optimizer_of_a_part_trains_that_part() -> None:
     trainer(model, optimizer=optim.Adam(model[2].parameters())).fit(blobs(), epochs=1)
     after = weights(model)
     assert [n for n in after if not np.array_equal(after[n], before[n])] == ["2.weight", "2.bias"]
+
+
+@pytest.mark.parametrize("clone", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+def test_a_fitted_trainer_is_copied_whole_and_goes_on_alike(clone: Any) -> None:
+    """As scikit-learn's clone, joblib.dump and GridSearchCV do with what holds a trainer."""
+    x, y = blobs()
+    one = trainer(network(dropout=0.2), metrics=["accuracy"], callbacks=[GradientFlow()])
+    one.fit((x, y), validation_data=(x, y), epochs=2)
+    two = clone(one)
+    assert two.history.records == one.history.records and two.step == one.step
+    np.testing.assert_array_equal(two.predict(x), one.predict(x))
+    for run in (one, two):
+        run.fit((x, y), validation_data=(x, y), epochs=2)
+    assert same(weights(one.model), weights(two.model))
+    assert two.history.records == one.history.records
+    assert one.model[0].weight is not two.model[0].weight

@@ -95,7 +95,7 @@ class Trainer:
         loss: Callable[[Any, Any], Any],
         optimizer: Any = None,
         *,
-        metrics: Sequence[str | Metric[Any]] = (),
+        metrics: str | Sequence[str | Metric[Any]] = (),
         callbacks: Sequence[Callback] = (),
         scheduler: Any = None,
         scheduler_interval: Literal["epoch", "step"] = "epoch",
@@ -108,6 +108,7 @@ class Trainer:
         progress: Progress | bool = "auto",
         directory: str | Path | None = None,
     ) -> None:
+        _check_parts(model, loss, optimizer)
         if isinstance(optimizer, optim.LBFGS):
             raise ConfigError(
                 "LBFGS evaluates the loss several times a step, so it needs a closure, which a "
@@ -116,7 +117,8 @@ class Trainer:
         self.model = model
         self.loss = loss
         self.optimizer = optimizer
-        self.metrics: list[Metric[Any]] = metrics_room.get(list(metrics))
+        named = [metrics] if isinstance(metrics, str) else list(metrics)
+        self.metrics: list[Metric[Any]] = metrics_room.get(named)
         self.validation_metrics: list[Metric[Any]] = copy.deepcopy(self.metrics)
         self.seed = seed
         self.jit = bool(jit)
@@ -134,6 +136,18 @@ class Trainer:
         )
         self._evaluator = Evaluator(model, loss, self.jit)
         self._loop: FitLoop | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickle and copy: what was compiled, and the last `fit`, are left behind."""
+        kept = dict(self.__dict__)
+        for name in ("_evaluator", "_training_step", "_loop"):
+            del kept[name]
+        return kept
+
+    def __setstate__(self, found: dict[str, Any]) -> None:
+        self.__dict__.update(found)
+        self._training_step = self._loop = None
+        self._evaluator = Evaluator(self.model, self.loss, self.jit)
 
     # -- what people call
 
@@ -355,6 +369,31 @@ def _all_callbacks(
     if shown != "none" and not any(isinstance(c, ProgressBar) for c in items):
         items.append(ProgressBar(shown))
     return Callbacks(items)
+
+
+def _check_parts(model: Any, loss: Any, optimizer: Any) -> None:
+    """Refuse names and classes, which Keras and others take, where objects are needed."""
+    for name, given, example in (
+        ("model", model, "nn.Sequential(...)"),
+        ("loss", loss, "nn.CrossEntropyLoss()"),
+        ("optimizer", optimizer, "optim.Adam(model.parameters(), lr=1e-3)"),
+    ):
+        if isinstance(given, str):
+            raise ConfigError(f"{name}={given!r} is a text; give an object, such as {example}.")
+        if isinstance(given, type):
+            raise ConfigError(
+                f"{name} is the class {given.__name__}; make an object of it, such as {example}."
+            )
+    if not callable(loss):
+        raise ConfigError(
+            f"the loss is a {type(loss).__name__}, which cannot be called with (predictions, "
+            "targets); give a loss such as nn.CrossEntropyLoss()."
+        )
+    if optimizer is not None and not hasattr(optimizer, "step"):
+        raise ConfigError(
+            f"the optimizer is a {type(optimizer).__name__}, not one of backpass.optim; give "
+            "optim.Adam(model.parameters(), lr=1e-3)."
+        )
 
 
 def _at_least_one(name: str, value: int) -> int:
