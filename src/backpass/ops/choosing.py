@@ -18,7 +18,7 @@ from backpass.ops.elementwise import clip, ufunc
 from backpass.ops.indexing import getitem, take_along_axis
 from backpass.ops.joining import concatenate, stack
 from backpass.ops.operand import broadcast_shape, broadcast_to, cast_to, dtype_of, operand, shape_of
-from backpass.ops.shape import broadcast_arrays, ravel, rearranged, reshape, size_of
+from backpass.ops.shape import broadcast_arrays, by_places, ravel, reshape, size_of
 from backpass.prims.index import gather
 
 Function = Callable[..., Any]
@@ -117,13 +117,6 @@ def ix(*args: Any) -> tuple[Operand, ...]:
     return tuple(found)
 
 
-def _placed(function: Function) -> Function:
-    def read(x: Any, *args: Any, **options: Any) -> Operand:
-        return rearranged(operand(x), lambda places: function(places, *args, **options))
-
-    return read
-
-
 FUNCTIONS: dict[Function, Function] = {
     np.append: append,
     np.insert: insert,
@@ -132,9 +125,9 @@ FUNCTIONS: dict[Function, Function] = {
     np.choose: choose,
     np.meshgrid: meshgrid,
     np.ix_: ix,
-    np.fft.fftshift: _placed(np.fft.fftshift),
-    np.fft.ifftshift: _placed(np.fft.ifftshift),
-    np.lib.stride_tricks.sliding_window_view: _placed(np.lib.stride_tricks.sliding_window_view),
+    np.fft.fftshift: by_places(np.fft.fftshift),
+    np.fft.ifftshift: by_places(np.fft.ifftshift),
+    np.lib.stride_tricks.sliding_window_view: by_places(np.lib.stride_tricks.sliding_window_view),
 }
 
 

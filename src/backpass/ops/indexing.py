@@ -25,7 +25,7 @@ from backpass.ops.operand import (
     operand,
     shape_of,
 )
-from backpass.ops.shape import rearranged, reshape
+from backpass.ops.shape import by_places, reshape
 from backpass.prims import elementwise as el
 from backpass.prims import shape as sh
 from backpass.prims.index import gather, scatter_add, scatter_set
@@ -376,15 +376,6 @@ def take_along_axis(arr: Any, indices: Any, axis: int | None = -1) -> Operand:
     return getitem(x, tuple(grid))
 
 
-def _by_places(function: Function) -> Function:
-    """Functions that read elements at places which depend on shapes alone."""
-
-    def read(a: Any, *args: Any, **options: Any) -> Operand:
-        return rearranged(operand(a), lambda places: function(places, *args, **options))
-
-    return read
-
-
 def _triangle(function: Function) -> Function:
     def masked(m: Any, k: int = 0) -> Operand:
         x = operand(m)
@@ -407,7 +398,7 @@ def diag(v: Any, k: int = 0) -> Operand:
     return setitem(np.zeros((n, n), dtype_of(x)), (rows, rows + k), x)
 
 
-diagonal = _by_places(np.diagonal)
+diagonal = by_places(np.diagonal)
 
 
 def diagflat(v: Any, k: int = 0) -> Operand:

@@ -154,6 +154,11 @@ def extent(shape: tuple[int, ...], axes: Sequence[int]) -> int:
     return count
 
 
+def stand_in(shape: tuple[int, ...], dtype: Any = np.float64) -> np.ndarray[Any, Any]:
+    """An array of this shape without memory, for NumPy's functions that read shapes only."""
+    return np.lib.stride_tricks.as_strided(np.zeros(1, dtype), shape, (0,) * len(shape))
+
+
 def refuse_option(function: str, option: str, value: object, default: object = None) -> None:
     """Raise for an option of NumPy's that has no rule here, unless it has its default."""
     if value is not default and value is not MISSING and value != default:

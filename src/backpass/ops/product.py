@@ -16,7 +16,15 @@ from backpass.errors import ShapeError
 from backpass.ir import Operand
 from backpass.ops.elementwise import ufunc
 from backpass.ops.indexing import diagonal, take
-from backpass.ops.operand import axis_of, broadcast_shape, broadcast_to, cast_to, operand, shape_of
+from backpass.ops.operand import (
+    axis_of,
+    broadcast_shape,
+    broadcast_to,
+    cast_to,
+    operand,
+    shape_of,
+    stand_in,
+)
 from backpass.ops.reduction import sum_
 from backpass.ops.shape import expand_dims, moveaxis, ravel, reshape, transpose
 from backpass.prims.contract import contract
@@ -203,8 +211,7 @@ def _pairs(text: str, shapes: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
     """The order of pairwise products: NumPy's greedy path over stand-ins of these shapes."""
     if len(shapes) < 2:
         return []
-    stand_ins = [np.lib.stride_tricks.as_strided(np.zeros(1), s, (0,) * len(s)) for s in shapes]
-    path = np.einsum_path(text, *stand_ins, optimize="greedy")[0][1:]
+    path = np.einsum_path(text, *map(stand_in, shapes), optimize="greedy")[0][1:]
     pairs: list[tuple[int, ...]] = []
     for step in path:
         here = sorted(step)

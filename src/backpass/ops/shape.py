@@ -23,6 +23,7 @@ from backpass.ops.operand import (
     extent,
     operand,
     shape_of,
+    stand_in,
 )
 from backpass.ops.operand import (
     broadcast_to as stretch,
@@ -117,9 +118,8 @@ def moveaxis(a: Any, source: int | Sequence[int], destination: int | Sequence[in
 
 def _order_after(x: Operand, move: Callable[[Any], Any]) -> tuple[int, ...]:
     """Which input axis each result axis is, read off a zero-size stand-in with distinct extents."""
-    ndim = len(shape_of(x))
-    stand_in = np.lib.stride_tricks.as_strided(np.zeros(1), tuple(range(1, ndim + 1)), (0,) * ndim)
-    return tuple([n - 1 for n in move(stand_in).shape])
+    distinct = tuple(range(1, len(shape_of(x)) + 1))
+    return tuple([n - 1 for n in move(stand_in(distinct)).shape])
 
 
 def swapaxes(a: Any, axis1: int, axis2: int) -> Operand:
@@ -139,10 +139,8 @@ def _reshaped_like(function: Function) -> Function:
 
     def reshaped(a: Any, *args: Any, **options: Any) -> Operand:
         x = operand(a)
-        stand_in = np.lib.stride_tricks.as_strided(
-            np.zeros(1), shape_of(x), (0,) * len(shape_of(x))
-        )
-        return sh.reshape(x, shape=function(stand_in, *args, **options).shape)
+        shape = function(stand_in(shape_of(x)), *args, **options).shape
+        return sh.reshape(x, shape=shape)
 
     return reshaped
 
@@ -194,14 +192,16 @@ def flipud(m: Any) -> Operand:
     return flip(m, 0)
 
 
-def _moved_by(function: Function) -> Function:
+def by_places(function: Function) -> Function:
+    """NumPy's function that only moves elements, to places which depend on shapes alone."""
+
     def moved(a: Any, *args: Any, **options: Any) -> Operand:
         return rearranged(operand(a), lambda places: function(places, *args, **options))
 
     return moved
 
 
-rot90 = _moved_by(np.rot90)
+rot90 = by_places(np.rot90)
 
 
 def tile(A: Any, reps: Any) -> Operand:
@@ -262,10 +262,10 @@ FUNCTIONS: dict[Function, Function] = {
     np.fliplr: fliplr,
     np.flipud: flipud,
     np.rot90: rot90,
-    np.roll: _moved_by(np.roll),
-    np.repeat: _moved_by(np.repeat),
+    np.roll: by_places(np.roll),
+    np.repeat: by_places(np.repeat),
     np.tile: tile,
-    np.resize: _moved_by(np.resize),
+    np.resize: by_places(np.resize),
     np.pad: pad,
     np.copy: copy,
     np.linalg.matrix_transpose: matrix_transpose,
@@ -292,7 +292,7 @@ METHODS: dict[str, Function] = {
     "transpose": _transpose_method,
     "swapaxes": swapaxes,
     "squeeze": squeeze,
-    "repeat": _moved_by(np.repeat),
+    "repeat": by_places(np.repeat),
     "copy": _copy_method,
 }
 # Results of these share memory with their input in NumPy, where the strides allow it.
