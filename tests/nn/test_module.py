@@ -416,3 +416,34 @@ def test_torchs_habits_on_parameters_and_modules() -> None:
         _ = linear.weight.grad
     with pytest.raises(DTypeError, match="no devices to choose from"):
         linear.to("cuda:0")
+
+
+class Masked(nn.Module):
+    """A module that keeps an array as a plain attribute, as it should not but may."""
+
+    def __init__(self, mask: Any) -> None:
+        super().__init__()
+        self.mask = mask
+
+    def forward(self, x: Any) -> Any:
+        return x * self.mask
+
+
+@pytest.mark.parametrize("held", [lambda a: a, lambda a: a[:], lambda a: a[::2]])
+def test_a_plain_array_written_in_place_is_never_stale_under_jit(held: Any) -> None:
+    array = np.ones((4, 2))
+    module = Masked(held(array))
+    run = bp.jit(lambda module, x: module(x))
+    x = np.full(module.mask.shape, 2.0)
+    assert run(module, x).tolist() == x.tolist()
+    array[0, 1] = 5.0
+    assert run(module, x).tolist() == module(x).tolist() and run(module, x)[0, 1] == 10.0
+
+
+def test_arrays_of_equal_contents_share_a_program_and_read_only_ones_count_by_identity() -> None:
+    one, two = Masked(np.arange(3.0)), Masked(np.arange(3.0))
+    assert one.__backpass_static__() == two.__backpass_static__()
+    for module in (one, two):
+        module.mask.flags.writeable = False
+        module.mask = module.mask.view()
+    assert one.__backpass_static__() != two.__backpass_static__()

@@ -4,12 +4,14 @@ have changed.
 Two equal keys mean the same program: classes, training flags, plain attributes, hooks, and which
 Cell and which child stands under which name. Keys are kept until some module's attributes change
 (`changed()` makes a new token), unless an attribute is a list, dict or set, which can change
-without an assignment. Arrays and objects of other classes count by identity: what changes inside of
-them is not seen, so arrays belong in buffers.
+without an assignment, or an array that can be written to, which counts by its contents: these are
+read at every call, so large arrays belong in buffers. Objects of other classes count by identity:
+what changes inside of them is not seen.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -78,7 +80,17 @@ def is_mutable(value: Any) -> bool:
     """Whether a plain attribute can change without being assigned."""
     if isinstance(value, tuple):
         return any([is_mutable(v) for v in value])
+    if isinstance(value, np.ndarray):
+        return _is_writeable(value)
     return isinstance(value, (list, dict, set, bytearray))
+
+
+def _is_writeable(array: np.ndarray[Any, Any]) -> bool:
+    """Whether anybody can write to the array's memory."""
+    owner: Any = array
+    while isinstance(owner, np.ndarray) and not owner.flags.writeable:
+        owner = owner.base
+    return isinstance(owner, np.ndarray)
 
 
 def frozen(value: Any) -> Hashable:
@@ -97,6 +109,9 @@ def frozen(value: Any) -> Hashable:
             return float, repr(float(value))
         case np.generic():
             return kind, value.tobytes()
+        case np.ndarray() if _is_writeable(value) and not value.dtype.hasobject:
+            contents = hashlib.blake2b(value.tobytes(), digest_size=16).digest()
+            return kind, value.dtype, value.shape, contents
         case tuple() | list():
             return kind, tuple([frozen(v) for v in value])
         case dict():
