@@ -79,8 +79,8 @@ def _random_bits_batch(
 
 
 # random_bits(key, counter, shape): uint32 bits of `shape` for each key and counter (uint64, of one
-# shape S, which
-# comes first in the result). Words 4i to 4i + 3 are block i, whose Philox counter is (i, counter).
+# shape S, which comes first in the result). Words 4i to 4i + 3 are block i, whose Philox counter is
+# (i, counter).
 random_bits = Primitive(
     name="random_bits",
     shape=_random_bits_shape,

@@ -2,8 +2,8 @@
 
 Arrays: `model.*` (all Cells, the counters of random layers too), `optimizer.*`, `loss.*`,
 `metric.*` (the sums of a running epoch) and `state.*` (arrays of callbacks). JSON: the counters,
-the callbacks' other state, what the data were,
-and the history: its length and SHA-256 where it is in history.jsonl, else the records themselves.
+the callbacks' other state, what the data were, and the history: its length and SHA-256 where it is
+in history.jsonl, else the records themselves.
 """
 
 from __future__ import annotations
