@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import pickle
 import warnings
 from collections.abc import Callable
+from numbers import Number
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,49 @@ from backpass.errors import TracingError
 
 X = np.array([2.6, -1.3, 0.4])
 Call = Callable[[Any], Any]
+KINDS: dict[str, Any] = {
+    "array": X,
+    "array of rank 0": np.array(1.5),
+    "scalar": np.float64(1.5),
+    "float32 scalar": np.float32(1.5),
+    "Python float": 1.5,
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("kind", [np.ndarray, np.generic, np.floating, np.float64, float, Number])
+def test_isinstance_answers_as_for_the_array_itself(name: str, kind: type) -> None:
+    given = KINDS[name]
+    seen: list[bool] = []
+
+    def look(x: Any) -> Any:
+        seen.append(isinstance(x, kind))
+        return np.sum(x)
+
+    bp.grad(look)(given)
+    bp.grad(bp.grad(look) if np.ndim(given) == 0 else look)(given)
+    bp.jvp(bp.grad(look), (given,), (np.ones_like(given),))
+    bp.jit(look)(given)
+    assert set(seen) == {isinstance(given, kind)}
+
+
+def test_isinstance_of_parts() -> None:
+    def look(x: Any) -> Any:
+        assert isinstance(x[0], np.float64) and isinstance(x[0], float)
+        assert isinstance(x[:1], np.ndarray) and not isinstance(x[:1], float)
+        assert isinstance(np.sum(x), np.float64) and np.isscalar(np.sum(x))
+        assert isinstance(x > 0.0, np.ndarray) and isinstance(np.argmax(x), np.integer)
+        return np.sum(x)
+
+    look(X)
+    np.testing.assert_array_equal(bp.grad(look)(X), np.ones(3))
+
+
+def test_a_tracer_is_not_pickled() -> None:
+    with pytest.raises(pickle.PicklingError):
+        bp.grad(lambda x: len(pickle.dumps(x)) * x)(1.5)
+
+
 STEPS: dict[str, Call] = {
     "int": lambda x: int(x),
     "round": lambda x: round(x),

@@ -69,7 +69,7 @@ def asarray(x: Any, dtype: Any = None) -> Any:
     """
     if isinstance(x, Tracer) and (dtype is None or x.dtype == np.dtype(dtype)):
         return x
-    if isinstance(x, np.ndarray):
+    if isinstance(x, np.ndarray) and type(x) is not Tracer:
         return _holding(np.asarray(x, dtype=dtype))
     return array(x, dtype)
 

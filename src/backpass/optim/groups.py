@@ -107,9 +107,9 @@ def _number(cell: Cell) -> Any:
 
 def _plain(value: Any) -> Any:
     """A NumPy scalar as the Python number that it is: those are weak in promotion, and hashable."""
-    return (
-        value.item() if isinstance(value, (np.generic, np.ndarray)) and value.ndim == 0 else value
-    )
+    if isinstance(value, Tracer) or not isinstance(value, (np.generic, np.ndarray)):
+        return value
+    return value.item() if value.ndim == 0 else value
 
 
 def _write(cell: Cell, value: Any) -> bool:

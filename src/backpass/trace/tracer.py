@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 import numpy as np
@@ -21,7 +21,6 @@ from backpass.ir import Operand, SourceLine, Value, array_of, is_live, leaf, typ
 from backpass.ir.graph import ScopeKind, user_line
 from backpass.ops import indexing
 from backpass.ops import shape as shape_ops
-from backpass.ops.elementwise import where
 from backpass.ops.operand import broadcast_to, cast_to, operand
 from backpass.trace.callables import CALLABLES
 from backpass.trace.dispatch import (
@@ -33,7 +32,7 @@ from backpass.trace.dispatch import (
 )
 from backpass.trace.flat import Flat
 from backpass.trace.memory import ARRAYS, gives_view, index_gives_array, index_gives_view
-from backpass.trace.ufuncs import call_ufunc, ufunc_method
+from backpass.trace.ufuncs import call_ufunc, masked_ufunc, ufunc_method
 
 # Methods whose result is an array where the array they are called on is one, even of rank 0.
 KEEPS_KIND = frozenset({"copy", "astype"})
@@ -66,6 +65,11 @@ class Tracer(np.lib.mixins.NDArrayOperatorsMixin):
                 "Copy before writing (x.copy()), or read again after it"
             )
         return self._value
+
+    @property
+    def __class__(self) -> type:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """What NumPy would have here, for isinstance(x, np.ndarray); type(x) is Tracer."""
+        return (self._value.weak or self.dtype.type) if self._scalar else np.ndarray
 
     @property
     def is_scalar(self) -> bool:
@@ -238,7 +242,8 @@ class Tracer(np.lib.mixins.NDArrayOperatorsMixin):
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
         out = options.pop("out", None)
         if method == "__call__" and out is not None and options.get("where", True) is not True:
-            result = _masked(ufunc, inputs, options, out)
+            given = {k: unwrap(v) for k, v in options.items()}
+            result = wrap(masked_ufunc(ufunc, unwrap(inputs), given, unwrap(out)))
         elif method == "__call__":
             result = wrap(call_ufunc(ufunc, [unwrap(x) for x in inputs], options))
         elif method == "at":
@@ -434,16 +439,6 @@ def _no_rule(function: Callable[..., Any]) -> UnsupportedError:
     )
 
 
-def _masked(ufunc: np.ufunc, inputs: Sequence[Any], options: dict[str, Any], out: Any) -> Any:
-    """The result of ufunc(x, out=y, where=mask): y's own elements where the mask does not hold."""
-    if len(out) > 1:
-        raise UnsupportedError(f"{ufunc.__name__}: where= with several out= has no rule")
-    mask = unwrap(options.pop("where"))
-    with np.errstate(all="ignore"):  # NumPy does not compute what the mask leaves out
-        found = call_ufunc(ufunc, [unwrap(x) for x in inputs], options)
-    return wrap(where(mask, found, unwrap(out[0])))
-
-
 def _ufunc_at(ufunc: np.ufunc, target: Any, index: Any, *more: Any) -> None:
     """np.add.at(x, index, v): unbuffered, so repeated indices add up."""
     if ufunc not in (np.add, np.subtract) or type(target) is not Tracer:
@@ -470,9 +465,10 @@ def _write(function: Callable[..., Any], args: tuple[Any, ...], options: dict[st
 
 def _write_out(name: str, out: Any, result: Any) -> Any:
     """out=x with a traced x gives x the result; a plain array cannot hold one."""
-    if isinstance(out, tuple) and len(out) > 1:
-        return tuple([_write_out(name, (x,), r) for x, r in zip(out, result, strict=True)])
-    (target,) = out if isinstance(out, tuple) else (out,)
+    targets: tuple[Any, ...] = out if isinstance(out, tuple) else (out,)
+    if len(targets) != 1:
+        return tuple([_write_out(name, x, r) for x, r in zip(targets, result, strict=True)])
+    target = targets[0]
     if target is None:
         return result
     if type(target) is not Tracer:

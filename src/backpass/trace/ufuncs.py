@@ -12,6 +12,7 @@ import numpy as np
 
 from backpass.errors import UnsupportedError
 from backpass.ir.graph import user_line
+from backpass.ops.elementwise import where
 from backpass.ops.operand import cast_to, operand, shape_of
 from backpass.ops.shape import reshape
 from backpass.trace.dispatch import ACCUMULATE, REDUCE, ufunc_rule
@@ -42,6 +43,17 @@ def call_ufunc(ufunc: np.ufunc, inputs: Sequence[Any], options: dict[str, Any]) 
         inputs = [cast_to(operand(x), np.dtype(dtype)) for x in inputs]
     axis = {"axis": options["axis"]} if options.get("axis") is not None else {}
     return rule(*inputs, **axis)
+
+
+def masked_ufunc(
+    ufunc: np.ufunc, inputs: Sequence[Any], options: dict[str, Any], out: tuple[Any, ...]
+) -> Any:
+    """The result of ufunc(x, out=y, where=mask): y's own elements where the mask does not hold."""
+    if len(out) != 1:
+        raise UnsupportedError(f"{ufunc.__name__}: where= with several out= has no rule")
+    rest = {k: v for k, v in options.items() if k != "where"}
+    with np.errstate(all="ignore"):  # NumPy does not compute what the mask leaves out
+        return where(options["where"], call_ufunc(ufunc, inputs, rest), out[0])
 
 
 def ufunc_method(
