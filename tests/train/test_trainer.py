@@ -374,3 +374,19 @@ def test_a_fitted_trainer_is_copied_whole_and_goes_on_alike(clone: Any) -> None:
     assert same(weights(one.model), weights(two.model))
     assert two.history.records == one.history.records
     assert one.model[0].weight is not two.model[0].weight
+
+
+@pytest.mark.parametrize("shift", [1, -1])
+def test_labels_outside_of_the_classes_are_told_with_their_range(shift: int) -> None:
+    x, y = blobs()
+    words = rf"targets hold {shift} to {2 + shift}\. Class labels must be 0 to classes - 1"
+    with pytest.raises(IndexError, match=words):
+        trainer().fit((x, y + shift), epochs=1, batch_size=len(x))
+    with pytest.raises(IndexError, match=words):
+        trainer().evaluate((x, y + shift))
+
+
+def test_nested_inputs_are_told_how_to_be_given() -> None:
+    x, y = blobs()
+    with pytest.raises(DataError, match=r"side by side, \(x1, x2, y\)"):
+        trainer().fit(((x, x[:, 0]), y))

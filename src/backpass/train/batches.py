@@ -9,6 +9,7 @@ the targets: of a tuple the last entry is the targets, the others are the inputs
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -29,6 +30,29 @@ class Batch:
     inputs: tuple[np.ndarray, ...]
     targets: Any
     samples: int
+
+
+@contextmanager
+def labels_explained(batch: Batch) -> Iterator[None]:
+    """Say the range of labels and indices where a compiled lookup, which knows no more than an
+    axis, is out of bounds.
+    """
+    try:
+        yield
+    except IndexError as error:
+        names = ["targets", *_input_names(len(batch.inputs))]
+        ranges = [
+            f"{name} hold {array.min()} to {array.max()}"
+            for name, array in zip(names, (batch.targets, *batch.inputs), strict=True)
+            if isinstance(array, np.ndarray) and array.dtype.kind in "iu" and array.size
+        ]
+        if not ranges:
+            raise
+        raise IndexError(
+            f"{error}. In this batch {', '.join(ranges)}. Class labels must be 0 to classes - 1, "
+            "with one output of the model for each class; indices of an Embedding 0 to "
+            "num_embeddings - 1."
+        ) from error
 
 
 class Source(Protocol):
@@ -176,7 +200,12 @@ def as_array(values: Any, name: str) -> np.ndarray:
     try:
         array = np.asanyarray(values)
     except ValueError as error:
-        raise DataError(f"{name} cannot be made an array: {error}.") from error
+        several = (
+            " Several inputs are given side by side, (x1, x2, y)."
+            if isinstance(values, (tuple, list)) and isinstance(values[0], np.ndarray)
+            else ""
+        )
+        raise DataError(f"{name} cannot be made an array: {error}.{several}") from error
     if array.dtype.kind not in "biuf":
         raise DataError(
             f"{name} has dtype {array.dtype}, which is no plain number. Texts and categories "
@@ -247,4 +276,12 @@ def _check_loader(loader: DataLoader) -> None:
         check_finite(array, name)
 
 
-__all__ = ["Batch", "Batches", "as_array", "batches_of", "inputs_of", "to_dtype"]
+__all__ = [
+    "Batch",
+    "Batches",
+    "as_array",
+    "batches_of",
+    "inputs_of",
+    "labels_explained",
+    "to_dtype",
+]

@@ -16,7 +16,7 @@ from backpass.errors import DataError
 from backpass.jit import jit
 from backpass.metrics import Metric
 from backpass.trace import Stateful
-from backpass.train.batches import Batches
+from backpass.train.batches import Batches, labels_explained
 from backpass.train.loss_weight import aligned, batch_weight
 from backpass.tree import tree_map
 
@@ -54,9 +54,10 @@ class Evaluator:
         loss = self.loss if isinstance(self.loss, Stateful) else None
         total = weights = 0.0
         for batch in batches.batches(epoch):
-            value, weight, predictions = self._forward(
-                self.model, loss, batch.inputs, batch.targets
-            )
+            with labels_explained(batch):
+                value, weight, predictions = self._forward(
+                    self.model, loss, batch.inputs, batch.targets
+                )
             if float(weight) > 0:
                 total += float(value) * float(weight)
                 weights += float(weight)

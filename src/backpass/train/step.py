@@ -20,7 +20,7 @@ from backpass.ir import Graph
 from backpass.jit import Jitted, jit
 from backpass.trace import Cell, Stateful
 from backpass.trace.cells import Gradients
-from backpass.train.batches import Batch
+from backpass.train.batches import Batch, labels_explained
 from backpass.train.loss_weight import aligned, batch_weight, divides_by_weights
 from backpass.train.step_result import FlowSample, Outcome, StepResult
 from backpass.transforms import value_and_grad
@@ -95,7 +95,8 @@ class TrainingStep:
     def __call__(self, batch: Batch, *, last: bool) -> Outcome:
         """Run one batch; `last` says that it completes an optimizer step."""
         function, arguments = self._call_of(batch, last)
-        found = function(*arguments)
+        with labels_explained(batch):
+            found = function(*arguments)
         self._samples += batch.samples
         loss, finite = float(found["loss"]), bool(found["finite"])
         step = None
