@@ -124,8 +124,8 @@ def sinc(x: Any) -> Any:
 def polygamma(n: int, x: Any) -> Any:
     """The n-th derivative of digamma at x; n is an integer >= 0, not traced.
 
-    >>> round(float(polygamma(1, 1.0)), 6)
-    1.644934
+    >>> f"{polygamma(1, 1.0):.6f}"
+    '1.644934'
     """
     return _call(special_ops.polygamma, n, x)
 
