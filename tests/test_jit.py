@@ -164,3 +164,18 @@ def test_no_stale_program_after_an_error() -> None:
         fast(X)
     fail[0] = False
     np.testing.assert_array_equal(fast(X), X + 1)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x, n: x.reshape(n, -1),
+        lambda x, n: np.reshape(x, n),
+        lambda x, n: np.broadcast_to(x, (n, 6)),
+    ],
+)
+def test_a_traced_extent_is_refused_with_the_way_out(function: Any) -> None:
+    with pytest.raises(TracingError, match=r"jit compiles for fixed shapes.* static_argnums"):
+        bp.jit(function)(np.ones(6), 6)
+    eager = function(np.ones(6), 6)
+    np.testing.assert_array_equal(bp.jit(function, static_argnums=1)(np.ones(6), 6), eager)

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from backpass.errors import ShapeError, UnsupportedError
+from backpass.errors import ShapeError, TracingError, UnsupportedError
 from backpass.ir import Operand, Value
+from backpass.ir.graph import user_line
 from backpass.ops.operand import (
     Axis,
     axes_of,
@@ -68,7 +69,19 @@ def reshape(
 
 def _extents(shape: Any) -> tuple[int, ...]:
     """A shape that may be given as one number."""
-    return (int(shape),) if isinstance(shape, (int, np.integer)) else tuple(map(int, shape))
+    one = isinstance(shape, (int, np.integer, Value))
+    return tuple([_extent(n) for n in ((shape,) if one else shape)])
+
+
+def _extent(n: Any) -> int:
+    if not isinstance(n, Value):
+        return int(n)
+    if n.array is None:
+        raise TracingError(
+            f"an extent of a shape is a traced value at {user_line()}, but jit compiles for fixed "
+            "shapes: name its argument in static_argnums, or take it from x.shape"
+        )
+    return int(n.array)
 
 
 def _filled(x: Operand, shape: tuple[int, ...]) -> tuple[int, ...]:
