@@ -196,7 +196,7 @@ def test_one_column_of_logits_is_two_classes(data: Arrays) -> None:
         tall.update(column[:, None], truth[:, None], weights)
         certain.update(probabilities, truth, weights)
         assert np.array_equal(flat.compute(), tall.compute(), equal_nan=True)
-        # a probability near 1 has lost digits of 1 - p, which the logarithm of the other class reads
+        # near 1 a probability has lost digits of 1 - p, of which the other class takes the log
         lost = rounding if name in ("cross_entropy", "log_loss") else 0.0
         np.testing.assert_allclose(flat.compute(), certain.compute(), rtol=1e-9, atol=1e-9 + lost)
 

@@ -1,4 +1,4 @@
-"""The backward pass costs a multiple of the forward pass, counted in elements touched, not in time."""
+"""The backward pass costs a multiple of the forward pass, in elements touched, not in time."""
 
 from __future__ import annotations
 

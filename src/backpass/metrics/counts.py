@@ -176,7 +176,11 @@ class _Averaged(_ClassCounts):
             is the plain mean over classes that occur in targets or decisions, `"weighted"` weighs
             by the targets, `"micro"` counts all classes together.
         from_logits: whether predictions are logits or probabilities.
+
+    A subclass names scikit-learn's function in `sklearn_name`.
     """
+
+    sklearn_name: ClassVar[str]
 
     def __init__(self, *, average: Average = "auto", from_logits: bool = True) -> None:
         """Choose the average over classes."""
@@ -191,12 +195,8 @@ class _Averaged(_ClassCounts):
             self.display_name = f"{type(self).display_name} ({average})"
         super().__init__(from_logits=from_logits)
 
-    @staticmethod
-    @abstractmethod
-    def _function() -> Any:
-        """scikit-learn's function."""
-
     def _score(self) -> float:
+        score = getattr(sklearn_bridge.load(), self.sklearn_name)
         average = self.average
         if average == "auto":
             average = "binary" if self.classes == 2 else "macro"
@@ -207,9 +207,9 @@ class _Averaged(_ClassCounts):
                     f"{self.classes}. "
                     f"Use 'macro', 'micro' or 'weighted'."
                 )
-            return self._function()(**self._data_set(), labels=[1], average=None)[0]
+            return score(**self._data_set(), labels=[1], average=None)[0]
         present = np.flatnonzero(self._state["seen_true"] + self._state["seen_predicted"])
-        return self._function()(**self._data_set(), labels=present, average=average)
+        return score(**self._data_set(), labels=present, average=average)
 
 
 class Precision(_Averaged):
@@ -223,10 +223,7 @@ class Precision(_Averaged):
 
     name = "precision"
     display_name = "Precision"
-
-    @staticmethod
-    def _function() -> Any:
-        return sklearn_bridge.load().precision_score
+    sklearn_name: ClassVar[str] = "precision_score"
 
 
 class Recall(_Averaged):
@@ -240,10 +237,7 @@ class Recall(_Averaged):
 
     name = "recall"
     display_name = "Recall"
-
-    @staticmethod
-    def _function() -> Any:
-        return sklearn_bridge.load().recall_score
+    sklearn_name: ClassVar[str] = "recall_score"
 
 
 class F1(_Averaged):
@@ -257,10 +251,7 @@ class F1(_Averaged):
 
     name = "f1"
     display_name = "F1"
-
-    @staticmethod
-    def _function() -> Any:
-        return sklearn_bridge.load().f1_score
+    sklearn_name: ClassVar[str] = "f1_score"
 
 
 class ConfusionMatrix(Metric[np.ndarray]):
