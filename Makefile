@@ -12,7 +12,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 WORKERS ?= 2
 ARGS ?=
-RUN ?= runs/digits
+RUN ?= runs/demo
 APT ?= apt-get
 
 VENV := .venv
@@ -42,7 +42,7 @@ help: ## list the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
 
 demo: $(STAMP)-train ## install, train on the embedded digits, print the result and the report's path
-	$(BIN)/backpass train digits --output $(RUN)
+	$(BIN)/backpass train digits --output $(RUN) --overwrite
 
 test: $(STAMP)-test ## install the test extra and run the tests (ARGS="-k name" for some of them)
 	$(PYTEST) -n $(WORKERS) -m "not ($(NEEDED_ELSEWHERE))" $(ARGS)

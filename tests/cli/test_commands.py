@@ -51,7 +51,7 @@ def test_train_says_what_it_does(cli: Cli) -> None:
     assert ended.status == 0, ended.err
     for words in (
         "iris: 150 rows, 4 columns, 4 inputs",
-        "'target' (classification, 3 classes)",
+        "'target' (classification, 3 classes: 'setosa', 'versicolor', 'virginica')",
         "train 98, validation 22, test 30 (seed 0)",
         "4 - 64 - 64 - 3 (relu, batch norm)",
         "at most 3 epochs",

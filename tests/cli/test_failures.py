@@ -11,6 +11,7 @@ import pytest
 from tests.cli.processes import QUICK, Cli
 
 from backpass.cli import entry, running
+from backpass.cli.failures import in_flags
 
 CLEAN = "a,b,y\n" + "".join(f"{i},{i * i % 7},{'yes' if i % 3 else 'no'}\n" for i in range(30))
 COLUMNS = "The columns are: 'a', 'b', 'y'."
@@ -37,7 +38,11 @@ BAD_DATA = {
     "empty file": ("", ("--target", "y"), "d.csv is empty"),
     "header only": ("a,b,y\n", ("--target", "y"), "and no rows"),
     "target only": ("y\n1\n2\n3\n", ("--target", "y"), "has no column besides the target"),
-    "three rows": ("a,y\n1,u\n2,v\n3,w\n", ("--target", "y"), "Give more data"),
+    "three rows": (
+        "a,y\n1,u\n2,v\n3,w\n",
+        ("--target", "y"),
+        "give more rows of each.",
+    ),
     "binary": ("\x00\x01\x02\x03", ("--target", "y"), "d.csv"),
     "number with text": (
         "a,y\n" + "".join(f"{i},{i % 2}\n" for i in range(40)) + "oops,1\n",
@@ -212,3 +217,36 @@ def test_hostile_names_and_labels_do_nothing(cli: Cli) -> None:
     assert said.status == 0 and said.out.count("\n") == 61
     absent = cli("train", "[red]d.csv", "--target", "\x1b[2J")
     assert absent.status == 2 and "\x1b" not in absent.err
+
+
+@pytest.mark.parametrize(
+    ("sentence", "in_terms_of_flags"),
+    [
+        ('can be named with encoding="utf-16-le".', "can be named with --encoding utf-16-le."),
+        (
+            "if letters look wrong, name the encoding.",
+            "if letters look wrong, add --encoding NAME.",
+        ),
+    ],
+)
+def test_ways_out_are_flags(sentence: str, in_terms_of_flags: str) -> None:
+    assert in_flags(sentence) == in_terms_of_flags
+
+
+def test_an_identifier_as_target_asks_for_the_right_one(cli: Cli) -> None:
+    Path("d.csv").write_text("id,y\n" + "".join(f"C{i},{i % 2}\n" for i in range(30)))
+    ended = cli("train", "d.csv", "--target", "id")
+    assert ended.status == 2 and "Is this the right --target?" in ended.err
+    assert "stratify" not in ended.err
+
+
+def test_a_column_of_different_texts_is_noted_once(cli: Cli) -> None:
+    rows = "".join(f"C{i},{i},{i % 2}\n" for i in range(60))
+    Path("d.csv").write_text(f"id,x,y\n{rows}")
+    ended = cli("train", "d.csv", "--target", "y", *QUICK[:-1])
+    assert ended.status == 0 and (ended.out + ended.err).count("Column 'id'") == 1
+
+
+def test_help_names_each_command_in_full(cli: Cli) -> None:
+    said = cli("--help").out
+    assert "Train a network on a table." in said and "..." not in said.partition("Commands:")[2]

@@ -117,7 +117,8 @@ def test_labels_of_any_kind(labels: list) -> None:
         (
             {"data": 10, "stratify": [str(i) for i in range(10)]},
             "A stratified split leaves the validation part empty: 10 classes in 10 rows, the "
-            "largest with 1. A class needs three rows to be in every part.",
+            "largest with 1. A class needs three rows to be in every part. Are these classes, and "
+            "not names, numbers or quantities? If so, give more rows of each;",
         ),
     ],
 )

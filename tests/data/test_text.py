@@ -269,7 +269,10 @@ def test_an_infinite_cell_is_a_number_that_is_not_finite(save: Save) -> None:
         data.check_complete(table)
 
 
-@pytest.mark.parametrize("form", ["${}.50", "$1,{}.00", "{}%", "{},5 %", "-€{}", "(${})", "{} €"])
+AMOUNTS = ("${}.50", "$1,{}.00", "{}%", "{},5 %", "-€{}", "(${})", "{} €", "1 {}", "1\u202f{},5")
+
+
+@pytest.mark.parametrize("form", [*AMOUNTS, "({}.5)"])
 def test_amounts_with_signs_are_refused_with_the_way_out(tmp_path: Path, form: str) -> None:
     lines = [f'"{form.format(200 + i)}",{i}' for i in range(30)]
     path = tmp_path / "a.csv"
@@ -283,3 +286,20 @@ def test_a_few_percentages_are_categories(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("off,y\n" + "".join([f"{i % 3}0%,{i}\n" for i in range(30)]))
     assert data.load(path, target="y").column("off").categories() == ("00%", "10%", "20%")
+
+
+def test_plain_numbers_and_debts_in_brackets_are_told_to_be_amounts(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("due,y\n" + "".join(f"{f'({i}.5)' if i % 2 else i},{i}\n" for i in range(60)))
+    with pytest.raises(DataError, match=r"'due' holds numbers with signs, such as '\(1\.5\)'"):
+        data.load(path, target="y")
+
+
+def test_spellings_that_differ_only_in_case_are_told_once(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("color,y\nred,Yes\nRED,yes\nRed,no\nblue,no\n")
+    told = "differ only in case, such as {} and {}: they are taken as different."
+    assert data.load(path, target="y").notes == (
+        "Column 'color' has texts that " + told.format("'RED'", "'Red'"),
+        "Column 'y' has texts that " + told.format("'Yes'", "'yes'"),
+    )

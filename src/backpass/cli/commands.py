@@ -43,11 +43,12 @@ def application() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_options)
-    app.command("train")(with_setting_flags(train_command))
-    app.command("resume")(resume_command)
-    app.command("evaluate")(evaluate_command)
-    app.command("predict")(predict_command)
-    app.command("info")(info_command)
+    short = "Train a network on a table."
+    app.command("train", short_help=short)(with_setting_flags(train_command))
+    app.command("resume", short_help="Go on with a run that was interrupted.")(resume_command)
+    app.command("evaluate", short_help="Measure a model on data.")(evaluate_command)
+    app.command("predict", short_help="Predict the target for each row of data.")(predict_command)
+    app.command("info", short_help="Show versions, or the settings of a run.")(info_command)
     return app
 
 

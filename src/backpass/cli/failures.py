@@ -38,6 +38,13 @@ _FLAGS_FOR_SETTINGS = (
     (re.compile(r"add it to missing_values"), "add --missing-values TEXT"),
     (re.compile(r", or raise max_bytes"), ""),
     (re.compile(r"[;:,]? ?go on with fit\(\.\.\., resume='.*?'\)\."), ""),
+    (re.compile(r'\bencoding="([\w-]+)"'), r"--encoding \1"),
+    (re.compile(r"name the encoding\."), "add --encoding NAME."),
+    (
+        re.compile(r"Are these classes, and .*? of each; stratify=None divides them as they come"),
+        "Is this the right --target? For quantities, add --task regression; for classes, give more "
+        "rows of each",
+    ),
     (re.compile(r"set validation or test to 0"), "set --validation or --test to 0"),
 )
 

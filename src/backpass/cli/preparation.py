@@ -5,6 +5,7 @@ run folder, so that the same file gives the same run.
 """
 
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -15,6 +16,7 @@ from backpass import data, metrics
 from backpass.cli.network import NetworkSpec
 from backpass.cli.settings import RunConfig
 from backpass.data import Preprocessor, Split, Table
+from backpass.data.sources import mostly_different
 from backpass.data.tasks import Task
 from backpass.data.wording import quote_list
 from backpass.errors import DataError
@@ -158,22 +160,29 @@ def _parts(
 ) -> tuple[dict[str, Arrays], list[str]]:
     parts: dict[str, Arrays] = {}
     messages = []
+    told = {c.name for c in table.columns if not c.is_number and mostly_different(c)}
     for name, rows in zip(PARTS, split, strict=True):
         if len(rows) == 0:
             continue
         part = table.take(rows)
         x, y = preprocessor.transform(part)
         parts[name] = (x, cast(np.ndarray, y))
-        messages += unknown_words(preprocessor, part, f"the {name} part")
+        messages += unknown_words(preprocessor, part, f"the {name} part", told)
     return parts, messages
 
 
-def unknown_words(preprocessor: Preprocessor, table: Table, where: str) -> list[str]:
-    """A sentence for each column with categories that training did not have."""
+def unknown_words(
+    preprocessor: Preprocessor, table: Table, where: str, told: Collection[str] = ()
+) -> list[str]:
+    """A sentence for each column with categories that training did not have.
+
+    None for the columns in `told`: they are known to hold a different text in most rows.
+    """
     return [
         f"Column {quote_list([name])} of {where} has categories that training did not have: "
         f"{quote_list(labels, 5)}. Each is taken as none of the known ones."
         for name, labels in preprocessor.unknown_categories(table).items()
+        if name not in told
     ]
 
 

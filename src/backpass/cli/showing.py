@@ -10,9 +10,10 @@ from backpass.cli.outcome import Outcome, model_rows
 from backpass.cli.preparation import Prepared
 from backpass.cli.run_folder import RunFolder
 from backpass.cli.terminal import facts, metrics_table, plain
-from backpass.data.wording import count, quote
+from backpass.data.wording import count, quote, quote_list
 from backpass.train import Trainer
 
+_LONGEST_CLASSES = 60
 _MOST_MESSAGES = 8
 
 
@@ -28,8 +29,11 @@ def show_start(
     left_out = prepared.rows_read - len(table)
     rows = count(prepared.rows_read, "row") + (f" ({left_out:,} left out)" if left_out else "")
     columns = count(len(table.columns), "column")
-    classes = len(prepared.preprocessor.classes)
-    kind = f"{config.task}, {count(classes, 'class', 'classes')}" if classes else config.task
+    kind = config.task
+    if classes := prepared.preprocessor.classes:
+        names = quote_list(classes, len(classes))
+        named = f": {names}" if len(names) <= _LONGEST_CLASSES else ""
+        kind += f", {count(len(classes), 'class', 'classes')}{named}"
     split = ", ".join(f"{name} {size:,}" for name, size in prepared.sizes.items())
     layers = model_rows(prepared, trainer)
     parameters = sum(row.parameters for row in layers)

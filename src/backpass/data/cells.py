@@ -24,6 +24,8 @@ COMMA_NUMBER = r"^[+-]?(\d+|\d{1,3}(\.\d{3})+)(,\d+)?([eE][+-]?\d+)?$"
 POINT_GROUPS = r"^[+-]?\d{1,3}(,\d{3})+(\.\d+)?$"
 PLAIN_NUMBER = r"^[+-]?\d+(\.\d+)?$"
 SIGNED_NUMBER = r"^[+-]?\(?[$€£¥₹]\s?[+-]?\d[\d.,]*\)?$|^[+-]?\d[\d.,]*\s?[%$€£¥₹]$"
+# 12 345,6 with any space, and (12.50) for a debt, as accounts are written
+ACCOUNT_NUMBER = r"^[+-]?\d{1,3}([ \u00a0\u2009\u202f]\d{3})+([.,]\d+)?$|^\(\d[\d.,]*\)$"
 _WHOLE = r"^[+-]?\d+$"
 # Above this many distinct numbers, a column that also holds texts is numbers with a few bad cells.
 MOST_MIXED_NUMBERS = 20
@@ -177,6 +179,7 @@ def _categories(
     """A column with cells that are no numbers, as texts; an error if it is mostly numbers."""
     if decimal is None:
         _refuse_commas(name, cells, source)
+    _refuse_signs(name, cells, source)
     other = cells.is_not_null() & floats.is_null()
     n_other = int(other.sum())
     n_numbers = len(cells) - cells.null_count() - n_other
@@ -188,8 +191,6 @@ def _categories(
             f"{source.place(index)}. If it stands for a missing value, add it to missing_values; "
             "if the column is a set of categories, add the column to categories."
         )
-    if not n_numbers:
-        _refuse_signs(name, cells, source)
     if n_numbers:
         notes.append(
             f"Column {quote(name)} mixes {count(n_numbers, 'number')} with "
@@ -213,13 +214,19 @@ def _refuse_commas(name: str, cells: Any, source: CellSource) -> None:
 
 
 def _refuse_signs(name: str, cells: Any, source: CellSource) -> None:
-    """`$1,200.50` and `12 %` in many values: amounts, of which categories would say nothing."""
+    """`$1,200.50`, `12 %`, `1 200` and `(12.50)` in many values: categories would say nothing."""
     present = cells.drop_nulls()
-    if present.n_unique() > MOST_MIXED_NUMBERS and present.str.contains(SIGNED_NUMBER).all():
+    if present.n_unique() <= MOST_MIXED_NUMBERS:
+        return
+    marked = present.str.contains(f"{SIGNED_NUMBER}|{ACCOUNT_NUMBER}")
+    plain = present.str.contains(f"{PLAIN_NUMBER}|{COMMA_NUMBER}|{POINT_GROUPS}")
+    if marked.any() and (marked | plain).all():
         raise DataError(
             f"{source.name}: column {quote(name)} holds numbers with signs, such as "
-            f"{quote(present[0])}. Write them as plain numbers, without currency or percent signs; "
-            "if they are categories, add the column to categories."
+            f"{quote(present[int(marked.arg_max())])}. Write them as plain numbers, such as "
+            "-1234.5, without currency or percent signs, spaces and brackets (in a spreadsheet: "
+            "give the cells the number format without them, and save again); if they are "
+            "categories, add the column to categories."
         )
 
 

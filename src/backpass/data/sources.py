@@ -103,7 +103,32 @@ def load(
     table = table.without(ignore)
     if not table.columns:
         raise DataError(f"{table.source} has no column besides the target: give some features.")
-    return replace(table, notes=(*table.notes, *_identifier_notes(table)))
+    notes = (*_identifier_notes(table), *_case_notes(table))
+    return replace(table, notes=(*table.notes, *notes))
+
+
+def mostly_different(column: Column) -> bool:
+    """Whether a column of texts says who, and not of what kind: names, dates, identifiers."""
+    present, distinct = len(column) - int(column.missing.sum()), len(column.categories())
+    return distinct > _MOST_USUAL_CATEGORIES and 2 * distinct > present
+
+
+def _case_notes(table: Table) -> list[str]:
+    """A sentence on each column where one word is written in two ways, as hands write it."""
+    notes = []
+    for column in table.every_column:
+        if column.is_number or mostly_different(column):
+            continue
+        spellings: dict[str, str] = {}
+        for text in column.categories():
+            first = spellings.setdefault(text.casefold(), text)
+            if first != text:
+                notes.append(
+                    f"Column {quote(column.name)} has texts that differ only in case, such as "
+                    f"{quote(first)} and {quote(text)}: they are taken as different."
+                )
+                break
+    return notes
 
 
 def _identifier_notes(table: Table) -> list[str]:
@@ -112,9 +137,8 @@ def _identifier_notes(table: Table) -> list[str]:
     for column in table.columns:
         if column.is_number:
             continue
-        present = len(column) - int(column.missing.sum())
-        distinct = len(column.categories())
-        if distinct > _MOST_USUAL_CATEGORIES and 2 * distinct > present:
+        if mostly_different(column):
+            present, distinct = len(column) - int(column.missing.sum()), len(column.categories())
             notes.append(
                 f"Column {quote(column.name)} has {distinct:,} different texts in {present:,} "
                 "rows: nothing can be learnt from most of them. Consider leaving it out with "

@@ -83,7 +83,8 @@ def train_validation_test_split(
             raise DataError(
                 f"A stratified split leaves the {name} part empty: {classes} in {count(n, 'row')}, "
                 f"the largest with {int(sizes.max()):,}. A class needs three rows to be in every "
-                "part. Give more data, or do not stratify."
+                "part. Are these classes, and not names, numbers or quantities? If so, give more "
+                "rows of each; stratify=None divides them as they come."
             )
     return _divide(codes, counts, seed)
 
