@@ -106,7 +106,9 @@ def _special() -> list[Sample]:
         Sample(el.select, (c, x, y), peer=lambda np, c, x, y: np.where(c, x, y)),
         Sample(el.select, (np.array(True), x[0, 0].reshape(()), y[0, 0].reshape(())), label="0d"),
         Sample(el.cast, (x,), to_int, label="to-int"),
-        Sample(el.cast, (x.astype(np.float32),), {"dtype": np.dtype(np.float64)}, wrt=(), label="widen"),
+        Sample(
+            el.cast, (x.astype(np.float32),), {"dtype": np.dtype(np.float64)}, wrt=(), label="widen"
+        ),
         Sample(el.cast, (x,), to32, wrt=(), label="narrow"),
         Sample(el.cast, (x,), {"dtype": np.dtype(np.float64)}, peer=lambda np, x: x, label="same"),
     ]
