@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from backpass import numpy, scipy
-from backpass.errors import BackpassError
+from backpass.errors import BackpassError, instead_of_torch
 from backpass.flow import cond, custom_vjp
 from backpass.jit import jit
 from backpass.transforms import (
@@ -89,7 +89,7 @@ ROOMS = frozenset(("data", "metrics", "nn", "optim", "report", "train"))
 def __getattr__(name: str) -> Any:
     """Load a room, or a name of `train` (`manual_seed` of `nn`), the first time it is asked for."""
     if name not in __all__:
-        raise AttributeError(f"module 'backpass' has no attribute {name!r}")
+        raise AttributeError(f"module 'backpass' has no attribute {name!r}{instead_of_torch(name)}")
     if name in ROOMS:
         return import_module(f"backpass.{name}")
     found = getattr(

@@ -122,3 +122,25 @@ class DataTooLargeError(DataError, MemoryError):
 
 class OptimizerError(BackpassError, ValueError):
     """An optimizer or a schedule cannot use its parameters, gradients or settings as they are."""
+
+
+_INSTEAD_OF_TORCH = {
+    "backward": "value_and_grad(loss)(model, x, y) returns (value, grads)",
+    "cpu": "drop the call: arrays are in the machine's memory",
+    "cuda": "drop the call: arrays are in the machine's memory",
+    "detach": "use bp.stop_gradient(x)",
+    "from_numpy": "drop the call: arrays are NumPy arrays",
+    "grad": "bp.grad(f)(x) returns the gradient",
+    "no_grad": "drop the line: nothing is recorded outside of bp.grad and its kind",
+    "numpy": "drop the call: outside of the transforms arrays are NumPy arrays",
+    "requires_grad_": "drop the call: bp.grad(f, argnums=...) says with respect to what",
+    "save": "np.savez(path, **model.state_dict()) writes the weights",
+    "tensor": "use np.array: arrays are NumPy arrays",
+    "unsqueeze": "use np.expand_dims(x, axis)",
+    "view": "use x.reshape(shape)",
+}
+
+
+def instead_of_torch(name: str) -> str:
+    """What to write in place of a name of PyTorch, as the end of a sentence; "" for others."""
+    return f"; {_INSTEAD_OF_TORCH[name]}" if name in _INSTEAD_OF_TORCH else ""

@@ -308,3 +308,39 @@ def _innermost(tree: Any) -> Any:
     while isinstance(tree, list):
         tree = tree[0]
     return tree
+
+
+BEGINNERS = {
+    "a value for the function": (
+        lambda: bp.grad(3.0),
+        r"takes a function, got float; write bp\.grad",
+    ),
+    "no return": (lambda: bp.grad(lambda x: None)(X), "it returned .*; return the loss alone"),
+    "by keyword": (
+        lambda: bp.grad(lambda x: x * x)(x=2.0),
+        "pass what is differentiated by position",
+    ),
+    "backward": (lambda: bp.grad(lambda x: np.sum(x).backward())(X), "'backward'; value_and_grad"),
+    "detach": (lambda: bp.grad(lambda x: x.detach())(X), r"'detach'; use bp\.stop_gradient\(x\)"),
+    "no_grad": (lambda: bp.no_grad(), "'no_grad'; drop the line: nothing is recorded"),
+    "tensor": (lambda: bp.tensor([1.0]), r"'tensor'; use np\.array"),
+    "labels": (
+        lambda: bp.nn.functional.cross_entropy(np.ones((2, 3)), np.array(["a", "b"])),
+        r"classes, labels = np\.unique\(labels, return_inverse=True\) numbers them",
+    ),
+    "a model for its parameters": (
+        lambda: bp.optim.SGD(bp.nn.Sequential(bp.nn.Linear(2, 2)), lr=0.1),
+        r"was given a Linear; pass model\.parameters\(\)",
+    ),
+    "a list of layers": (
+        lambda: bp.nn.Sequential([bp.nn.Linear(2, 2)]),
+        r"expected an nn\.Module or None, got list; unpack it: \*modules",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", BEGINNERS)
+def test_what_beginners_write_is_answered_with_the_way_out(mistake: str) -> None:
+    call, sentence = BEGINNERS[mistake]
+    with pytest.raises((AttributeError, TypeError, ValueError), match=sentence):
+        call()

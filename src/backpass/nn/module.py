@@ -162,6 +162,7 @@ class Module:
         if module is not None and not isinstance(module, Module):
             raise TypeError(
                 f"add_module {name!r}: expected an nn.Module or None, got {type(module).__name__}"
+                + ("; unpack it: *modules" if isinstance(module, (list, tuple)) else "")
             )
         self._place("_modules", name, module)
 

@@ -177,6 +177,11 @@ def named_cells(params: Any) -> tuple[list[Cell], list[str] | None]:
 
 
 def _check_parameter(x: Any) -> None:
+    if not isinstance(x, Cell) and hasattr(x, "parameters"):
+        raise DTypeError(
+            f"an optimizer takes parameters, and was given a {type(x).__name__}; pass "
+            "model.parameters()"
+        )
     if not isinstance(x, Cell):
         raise DTypeError(
             f"an optimizer updates parameters in place, but one of them is a {type(x).__name__}; "

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from backpass.errors import AliasError, TracingError, UnsupportedError
+from backpass.errors import AliasError, TracingError, UnsupportedError, instead_of_torch
 from backpass.ir import Operand, SourceLine, Value, array_of, is_live, leaf, type_of
 from backpass.ir.graph import ScopeKind, user_line
 from backpass.ops import indexing
@@ -282,7 +282,9 @@ class Tracer(np.lib.mixins.NDArrayOperatorsMixin):
         if rule is None:
             if name.startswith("__"):
                 raise AttributeError(name)
-            raise AttributeError(f"traced arrays have no attribute {name!r}")
+            raise AttributeError(
+                f"traced arrays have no attribute {name!r}{instead_of_torch(name)}"
+            )
 
         def method(*args: Any, **options: Any) -> Any:
             out = options.pop("out", None)

@@ -161,7 +161,8 @@ def positions(transform: str, argnums: Position, count: int) -> tuple[int, ...]:
         if not -count <= i < count:
             raise ValueError(
                 f"{transform}: argnums={argnums} but the function was called with {count} "
-                "positional arguments"
+                f"positional argument{'' if count == 1 else 's'}; pass what is differentiated by "
+                "position"
             )
         if i % count in found:
             raise ValueError(f"{transform}: argnums={argnums} names argument {i % count} twice")

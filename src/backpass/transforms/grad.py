@@ -137,6 +137,12 @@ def value_and_grad(function: Function, argnums: Position = 0, has_aux: bool = Fa
     Reverse accumulation: Linnainmaa 1970; Rumelhart, Hinton, Williams 1986.
     """
 
+    if not callable(function):
+        raise TypeError(
+            f"grad: takes a function, got {type(function).__name__}; write bp.grad(f)(x), not "
+            "bp.grad(f(x))"
+        )
+
     @functools.wraps(function)
     def wrapped(*args: Any, **options: Any) -> Any:
         wrt = positions("grad", argnums, len(args))
@@ -153,7 +159,10 @@ def value_and_grad(function: Function, argnums: Position = 0, has_aux: bool = Fa
 
 def _check_scalar(done: Run) -> None:
     if len(done.outputs) != 1 or done.structure.kind is not None:
-        raise DTypeError(f"grad: the function must return one scalar, it returned {done.structure}")
+        raise DTypeError(
+            f"grad: the function must return one scalar, it returned {done.structure}; return the "
+            "loss alone, or (loss, aux) with has_aux=True"
+        )
     kind = type_of(done.outputs[0])
     if kind.shape != ():
         raise DTypeError(

@@ -70,9 +70,14 @@ def integers(function: str, x: Any, what: str) -> Any:
     """
     own = value(x)
     if own.dtype.kind not in "iu":
+        texts = own.dtype.kind in "USO"
+        mend = (
+            f"classes, {what} = np.unique({what}, return_inverse=True) numbers them"
+            if texts
+            else "convert with .astype(int)"
+        )
         raise DTypeError(
-            f"{function}: {what} must be integers, got {own.dtype}{list(own.shape)}; convert "
-            "with .astype(int)"
+            f"{function}: {what} must be integers, got {own.dtype}{list(own.shape)}; {mend}"
         )
     return own if own.dtype == np.int64 else own.astype(np.int64)
 
