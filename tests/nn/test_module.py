@@ -5,7 +5,7 @@ keys for jit.
 import copy
 import pickle
 from collections import OrderedDict
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -387,14 +387,15 @@ def test_all_names_are_there() -> None:
 def test_a_state_of_another_form_says_what_it_is() -> None:
     linear = nn.Linear(3, 2)
     state = linear.state_dict()
-    for given, words in (
+    cases: tuple[tuple[Any, str], ...] = (
         ("model.safetensors", r"got str; read a file first"),
         ({"model": state}, r"model is itself a mapping: load state\['model'\]"),
         ({f"net.{k}": v for k, v in state.items()}, r"begin with 'net\.': load"),
         ({**state, "bias": [[1.0], [1.0, 2.0]]}, "bias cannot be read as an array"),
-    ):
+    )
+    for given, words in cases:
         with pytest.raises(CheckpointError, match=words):
-            linear.load_state_dict(given)
+            linear.load_state_dict(cast(Any, given))
 
 
 def test_tensors_that_require_a_gradient_load(peer: Peer) -> None:

@@ -7,7 +7,7 @@ import math
 import sys
 import weakref
 from collections import OrderedDict, namedtuple
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -312,7 +312,7 @@ def _innermost(tree: Any) -> Any:
 
 BEGINNERS = {
     "a value for the function": (
-        lambda: bp.grad(3.0),
+        lambda: bp.grad(cast(Any, 3.0)),
         r"takes a function, got float; write bp\.grad",
     ),
     "no return": (lambda: bp.grad(lambda x: None)(X), "it returned .*; return the loss alone"),
@@ -333,7 +333,7 @@ BEGINNERS = {
         r"was given a Linear; pass model\.parameters\(\)",
     ),
     "a list of layers": (
-        lambda: bp.nn.Sequential([bp.nn.Linear(2, 2)]),
+        lambda: bp.nn.Sequential(cast(Any, [bp.nn.Linear(2, 2)])),
         r"expected an nn\.Module or None, got list; unpack it: \*modules",
     ),
 }
