@@ -69,7 +69,7 @@ format: $(STAMP)-lint ## mend what ruff can mend
 	$(BIN)/ruff format .
 
 types: $(STAMP)-lint $(STAMP)-test ## pyright: strict on ir, loops, prims, passes, codegen; basic elsewhere
-	$(BIN)/pyright --warnings
+	$(BIN)/pyright --warnings --project pyproject.toml
 
 layers: $(STAMP)-lint $(STAMP)-train ## import-linter: imports only point down
 	$(BIN)/lint-imports --no-cache
