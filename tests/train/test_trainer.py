@@ -390,3 +390,11 @@ def test_nested_inputs_are_told_how_to_be_given() -> None:
     x, y = blobs()
     with pytest.raises(DataError, match=r"side by side, \(x1, x2, y\)"):
         trainer().fit(((x, x[:, 0]), y))
+
+
+def test_targets_may_stand_beside_the_inputs() -> None:
+    x, y = blobs()
+    together, apart = trainer(), trainer()
+    first, second = together.fit((x, y), epochs=2), apart.fit(x, y, epochs=2)
+    assert first.sha256() == second.sha256()
+    assert together.evaluate((x, y)) == apart.evaluate(x, y)

@@ -217,8 +217,8 @@ class Tracer(np.lib.mixins.NDArrayOperatorsMixin):
         if array is None:
             raise TracingError(
                 f"{what} is asked of a traced array at {user_line()}, but {self._kind()} traces "
-                "without values. A plain array asks for it when a traced value is written into one "
-                "of its elements: make that array with bp.numpy.zeros or np.zeros_like(x)"
+                "without values. To write into an array, make it with bp.numpy.zeros or "
+                "np.zeros_like(x); a number for a shape or range(n) belongs in static_argnums"
             )
         return array
 

@@ -36,6 +36,13 @@ from backpass.train.step import TrainingStep
 Progress = Literal["auto", "bar", "lines", "none"]
 
 
+def _paired(data: Any, targets: Any) -> Any:
+    """`(x, y)` as one pair, or x and y apart, or several inputs and y apart."""
+    if targets is None:
+        return data
+    return (*data, targets) if isinstance(data, tuple) else (data, targets)
+
+
 class Trainer:
     """Trains a model on batches, and says how good it is.
 
@@ -154,6 +161,7 @@ class Trainer:
     def fit(
         self,
         data: Any,
+        targets: Any = None,
         *,
         validation_data: Any = None,
         epochs: int = 1,
@@ -168,6 +176,7 @@ class Trainer:
             data: `(x, y)` arrays or frames of N samples; `(x1, x2, ..., y)` for a model of several
                 inputs; a `DataLoader` of such arrays; or an iterable (or a function that gives one)
                 of ready-made batches. Floating arrays are cast to the model's dtype.
+            targets: y, where `data` is x alone, as Keras and scikit-learn have it.
             validation_data: the same, run after every epoch without training; None for none.
             epochs: how many more; 0 does nothing. With `resume`, what the interrupted `fit` was
                 given.
@@ -194,7 +203,13 @@ class Trainer:
             raise ConfigError(f"epochs={epochs!r}; give a whole number, at least 0.")
         dtype = model_dtype(self.model)
         train = batches_of(
-            data, "the training data", dtype, batch_size, shuffle, self.seed, drop_last
+            _paired(data, targets),
+            "the training data",
+            dtype,
+            batch_size,
+            shuffle,
+            self.seed,
+            drop_last,
         )
         validation = None
         if validation_data is not None:
@@ -208,8 +223,10 @@ class Trainer:
         """`fit(data, resume=path, **options)`: the options are those of the interrupted `fit`."""
         return self.fit(data, resume=path, **options)
 
-    def evaluate(self, data: Any, *, batch_size: int = 256) -> dict[str, float]:
-        """The loss and the metrics of data, without training; `data` as in `fit`.
+    def evaluate(
+        self, data: Any, targets: Any = None, *, batch_size: int = 256
+    ) -> dict[str, float]:
+        """The loss and the metrics of data, without training; `data` and `targets` as in `fit`.
 
         Returns:
             `{"loss": ..., "accuracy": ..., ...}`: the mean loss over all samples, and each scalar
@@ -218,7 +235,8 @@ class Trainer:
         Raises:
             DataError: as in `fit`.
         """
-        batches = batches_of(data, "the data", model_dtype(self.model), batch_size)
+        paired = _paired(data, targets)
+        batches = batches_of(paired, "the data", model_dtype(self.model), batch_size)
         with modes_kept(self.model, self.loss):
             set_mode(self.model, False)
             set_mode(self.loss, False)
