@@ -44,7 +44,9 @@ class Program:
         inputs = [self._place(v, None) for v in graph.inputs]
         self._inputs = tuple(inputs)
         self._steps = self._scheduled()
-        self._outputs = tuple([self._read_place(v) for v in graph.outputs])
+        places = [self._read_place(v) for v in graph.outputs]
+        # Each output's place, and whether it was asked for before.
+        self._outputs = tuple([(p, p in places[:i]) for i, p in enumerate(places)])
 
     def _place(self, key: object, array: Array | None) -> int:
         self._places[key] = len(self._table)
@@ -99,14 +101,16 @@ class Program:
                         table[place] = np.asarray(part)
                 for place in step.drops:
                     table[place] = None
-        return [self._owned(i, table) for i in self._outputs]
+        return [self._owned(p, table, again) for p, again in self._outputs]
 
-    def _owned(self, place: int, table: list[Array | None]) -> Array:
+    def _owned(self, place: int, table: list[Array | None], again: bool) -> Array:
+        """An output as the caller's own array: a copy where anything else may hold its memory."""
         array = table[place]
         if array is None:
             raise RuntimeError("an output of the program was dropped before its end")
         if (
-            place in self._inputs
+            again
+            or place in self._inputs
             or self._table[place] is not None
             or array.base is not None
             or not array.flags.writeable
