@@ -181,6 +181,20 @@ class NotLowered:
     reason: str
 
 
+class Lowering(Enum):
+    """How the compiler treats a primitive; `codegen/lower/` has one place for each."""
+
+    ELEMENTWISE = "each element alone: fused, where `codegen/arithmetic.py` knows its name"
+    VIEW = "another order of the same elements: folded into how they are read"
+    PAD = "a view with a border of zeros: a guarded read"
+    PIECES = "an array put together from parts: one store each"
+    REDUCTION = "a fold over `axes`"
+    SCAN = "a running fold along `axis`"
+    PRODUCT = "a matrix product"
+    GATHER = "a read at integer positions"
+    SCATTER = "a sum at integer positions"
+
+
 # Rules of shape and reference are called as rule(*inputs, **params). The forms with a number of
 # arguments are for lambdas: a lambda's arguments get their types from the form with as many.
 Types = tuple[TensorType, ...]
@@ -246,7 +260,7 @@ class Primitive:
     reference: Reference
     vjp: VjpRule | NotDifferentiable
     batch: BatchRule
-    lower: NotLowered
+    lower: Lowering | NotLowered
     single: bool
 
     def __call__(self, *operands: Operand, **params: Any) -> Any:

@@ -11,6 +11,7 @@ import numpy as np
 
 from backpass.errors import ShapeError
 from backpass.ir import (
+    Lowering,
     NotDifferentiable,
     Operand,
     Primitive,
@@ -80,7 +81,7 @@ gather = Primitive(
     reference=_gather_reference,
     vjp=jointly(_pull_gather),
     batch=_gather_batch,
-    lower=INTERPRETED,
+    lower=Lowering.GATHER,
     single=True,
 )
 
@@ -120,7 +121,7 @@ scatter_add = Primitive(
     reference=_scatter_add_reference,
     vjp=jointly(_pull_scatter_add),
     batch=_scatter_add_batch,
-    lower=INTERPRETED,
+    lower=Lowering.SCATTER,
     single=True,
 )
 
