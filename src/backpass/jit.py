@@ -21,7 +21,7 @@ from backpass.dtypes import check_supported
 from backpass.errors import TracingError
 from backpass.ir import Graph, Scope, ScopeKind, TensorType, is_live, leaf, type_of, verify
 from backpass.ops.operand import operand
-from backpass.passes import cse, dce, simplify
+from backpass.passes import cse, dce, drop_barriers, order, simplify
 from backpass.trace import Cell, Tracer, bound, capture, is_stateful, to_result, unwrap
 from backpass.trace.cells import Gradients
 from backpass.transforms.arguments import flat_outputs, is_zero_rank_array, weak_type
@@ -206,7 +206,7 @@ def _compile(function: Function, found: _Arguments) -> Compiled:
             "jit: the function uses a traced value of an outer transform that is not an argument, "
             "so it has no graph of its own; pass the value as an argument"
         )
-    graph = verify(dce(cse(simplify(captured.graph))))
+    graph = verify(drop_barriers(order(dce(cse(simplify(captured.graph))))))
     places = {cell: i for i, cell in enumerate(found.cells)}
     return Compiled(
         compile_graph(graph), tuple([places[c] for c in written]), _numbered(structure, places)

@@ -7,11 +7,15 @@ from typing import Any
 import numpy as np
 from tests.prims.sample import Sample, uniform
 
+from backpass.flow.checkpoint import checkpointed
 from backpass.flow.custom import BackwardRule, custom
+from backpass.ir import Scope, ScopeKind, leaf, type_of
 from backpass.prims import determinant, index, linalg, random, reduce, shape, sorting
 from backpass.prims import elementwise as el
+from backpass.prims.barrier import barrier
 from backpass.prims.contract import contract
 from backpass.prims.rules import broadcast, reduce_sum
+from backpass.trace import capture
 from backpass.tree import LEAF
 
 X = uniform((2, 3, 4))
@@ -170,6 +174,25 @@ def _custom() -> list[Sample]:
     return [Sample(custom, (x,), {"count": 1, "rule": rule}, prepare=prepare, label="exp")]
 
 
+def _recomputed() -> list[Sample]:
+    """What flow/checkpoint.py builds: a barrier, and the node with and without its results."""
+    x, y = uniform((2, 3), seed=14), uniform((2, 3), seed=15)
+    with Scope(ScopeKind.COMPILE) as scope:
+        leaves = [leaf(type_of(x), frozenset((scope,))) for _ in range(2)]
+        graph = capture(leaves, [el.mul(*leaves)], scope).graph
+
+    def prepare(x: Any, y: Any) -> tuple[Any, Any, Any]:
+        return el.mul(x, y), x, y
+
+    return [
+        Sample(barrier, (x, y, x[0]), {"count": 2}, wrt=(0, 1), peer=lambda np, x, y, t: (x, y)),
+        Sample(checkpointed, (x, y), {"count": 0, "graph": graph}, label="again",
+               peer=lambda np, x, y: (x * y,)),
+        Sample(checkpointed, (x, y), {"count": 1, "graph": graph}, prepare=prepare,
+               label="given", peer=lambda np, x, y: (x * y,)),
+    ]  # fmt: skip
+
+
 def _sorting() -> list[Sample]:
     a, v, edges = uniform((2, 6), seed=12), uniform((2, 3), seed=13), np.sort(uniform((2, 5)))
     return [
@@ -196,5 +219,6 @@ SAMPLES = [
     *_linear_algebra(),
     *_sorting(),
     *_custom(),
+    *_recomputed(),
     *_random(),
 ]

@@ -2,11 +2,11 @@
 
 The function runs once, in a scope of its own, and is captured as a graph: what it reads of outer
 transforms (arguments, values it closes over, Cells of Modules) are the graph's inputs. Its results
-then pass a `checkpoint` node, the identity on them, which takes those inputs too and whose vjp
-evaluates the graph again and walks back through it. Where values are known (eager), the node holds
-the results as plain arrays, so nothing refers to what is inside any more; under jit and vmap it
-refers to the nodes, `simplify` drops it, and a `barrier` keeps both computations apart. Python code
-runs once: branches, prints and draws of random bits are those of the forward pass.
+then leave through a `checkpoint` node of those inputs, whose vjp evaluates the graph again and
+walks back through it. Where values are known (eager), nothing refers to what is inside any more.
+Under jit and vmap the node is the identity on the results, `simplify` drops it, and a `barrier`
+keeps the two computations apart. Python code runs once: branches, prints and draws of random bits
+are those of the forward pass.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from backpass.ir import (
     is_live,
     leaf,
 )
-from backpass.ir.graph import Params
+from backpass.ir.graph import Params, apply, live_scopes
 from backpass.prims.barrier import barrier
 from backpass.prims.rules import lead
 from backpass.trace import Tracer, bound, capture, evaluate, to_result
@@ -43,12 +43,12 @@ from backpass.tree import flatten, unflatten
 Function = Callable[..., Any]
 
 
-def _first_types(*types: TensorType, count: int, graph: Graph) -> tuple[TensorType, ...]:
-    return types[:count]
+def _result_types(*types: TensorType, count: int, graph: Graph) -> tuple[TensorType, ...]:
+    return tuple([v.type for v in graph.outputs])
 
 
-def _first(*xs: Any, count: int, graph: Graph) -> tuple[Any, ...]:
-    return xs[:count]
+def _results(*xs: Any, count: int, graph: Graph) -> tuple[Any, ...]:
+    return xs[:count] if count else tuple(evaluate(graph, xs))
 
 
 def _pull(
@@ -63,7 +63,7 @@ def _pull(
     given, want = _behind_barrier(inputs[count:], cts), wanted[count:]
     with Scope(ScopeKind.DERIVATIVE) as scope:
         entered = [fresh_leaf(x, scope) if w else x for x, w in zip(given, want, strict=True)]
-        again = evaluate(graph, entered, _without_nested)
+        again = evaluate(graph, entered, _again)
     leaves = [v for v, w in zip(entered, want, strict=True) if w and type(v) is Value]
     pulled = iter(pull_back(again, scope, leaves, cts))
     return [*[None] * count, *[next(pulled) if w else None for w in want]]
@@ -82,19 +82,17 @@ def _behind_barrier(inputs: Sequence[Operand], cts: Sequence[Operand | None]) ->
     return barrier(*inputs, *triggers, count=len(inputs))
 
 
-def _without_nested(node: Node, inputs: tuple[Operand, ...]) -> Sequence[Operand]:
-    """Evaluate a node; a checkpoint within lets go of its own inside once more."""
-    if node.primitive is checkpointed:
-        count = node.params["count"]
-        inputs = (*map(_let_go, inputs[:count]), *inputs[count:])
-    return apply_primitive(node, inputs)
+def _again(node: Node, inputs: tuple[Operand, ...]) -> Sequence[Operand]:
+    """Evaluate a node. Where values are not known, a checkpoint within gives up its results too."""
+    if node.primitive is not checkpointed or node.params["count"] or _known(inputs):
+        return apply_primitive(node, inputs)
+    graph = node.params["graph"]
+    results = evaluate(graph, inputs, _again)
+    return checkpointed(*results, *inputs, count=len(results), graph=graph)
 
 
-def _let_go(x: Operand) -> Operand:
-    """A known value as a constant, which refers to nothing that it was computed from."""
-    if type(x) is Value and x.array is not None:
-        return leaf(x.type, frozenset(), x.array)
-    return x
+def _known(xs: Sequence[Operand]) -> bool:
+    return all([type(x) is not Value or x.array is not None for x in xs])
 
 
 def _batch(
@@ -104,7 +102,7 @@ def _batch(
     results = [lead(x, b, size) for x, b in zip(inputs[:count], batched, strict=False)]
     graph = _batched_graph(params["graph"], batched[count:], size)
     found = checkpointed(*results, *inputs[count:], count=count, graph=graph)
-    return tuple(found), (True,) * count
+    return tuple(found), (True,) * len(graph.outputs)
 
 
 def _batched_graph(graph: Graph, batched: Sequence[bool], size: int) -> Graph:
@@ -121,12 +119,12 @@ def _batched_graph(graph: Graph, batched: Sequence[bool], size: int) -> Graph:
         return capture(inputs, outputs, scope).graph
 
 
-# checkpoint(y, ..., x, ..., count, graph) = (y, ...): the first `count` inputs are the results of
-# `graph` for the others.
+# checkpoint(x, ..., count=0, graph) = graph(x, ...), and checkpoint(y, ..., x, ..., count, graph) =
+# (y, ...), where the first `count` inputs are the results of `graph` for the others.
 checkpointed = Primitive(
     name="checkpoint",
-    shape=_first_types,
-    reference=_first,
+    shape=_result_types,
+    reference=_results,
     vjp=_pull,
     batch=_batch,
     lower=Lowering.ALIAS,
@@ -186,8 +184,12 @@ def checkpoint(function: Function) -> Function:
             computes from closed-over traced values alone is kept, so pass those as arguments.
 
     Returns:
-        A function with the same arguments, results and gradients. Outside of the transforms it is
-        the function itself. `bp.remat` is another name of it.
+        A function with the same arguments, results and gradients (up to the order of sums where a
+        value is used several times). Outside of the transforms it is the function itself.
+        `bp.remat` is another name of it.
+
+    Raises:
+        TypeError: `function` cannot be called.
 
     >>> from backpass.transforms import grad
     >>> block = checkpoint(lambda x: np.sum(np.sin(np.exp(x))))
@@ -198,7 +200,13 @@ def checkpoint(function: Function) -> Function:
     deep nets with sublinear memory cost.
     """
 
-    @functools.wraps(function)
+    if not callable(function):
+        raise TypeError(
+            f"checkpoint: takes a function, got {type(function).__name__}; write "
+            "bp.checkpoint(f)(x), not bp.checkpoint(f(x))"
+        )
+
+    @functools.wraps(function, updated=())
     def wrapped(*args: Any, **options: Any) -> Any:
         if not Scope.any_open():
             return function(*args, **options)
@@ -224,25 +232,30 @@ def checkpoint(function: Function) -> Function:
 def _passed(found: Sequence[Any], scope: Scope) -> list[Any]:
     """What leaves the function: through one node where an outer transform traces it."""
     through = [x for x in found if _made_inside(x, scope) and is_live(x.value)]
-    captured = capture([], [x.value for x in through], scope)
-    kept = [_let_go(x.value) for x in through]
-    values = checkpointed(*kept, *captured.free, count=len(kept), graph=captured.graph)
-    outer = iter(
-        [
-            Tracer(replace(v, weak=x.value.weak), scalar=x.is_scalar)
-            for v, x in zip(values, through, strict=True)
-        ]
-    )
-    return [
-        x
-        if not _made_inside(x, scope)
-        else next(outer)
-        if is_live(x.value)
-        else to_result(x.value)
-        for x in found
-    ]
+    outer = iter(_checkpointed([x.value for x in through], scope))
+    passed: list[Any] = []
+    for x in found:
+        if not _made_inside(x, scope):
+            passed.append(x)
+        elif is_live(x.value):
+            passed.append(Tracer(replace(next(outer), weak=x.value.weak), scalar=x.is_scalar))
+        else:
+            passed.append(to_result(x.value))
+    return passed
+
+
+def _checkpointed(results: Sequence[Value], scope: Scope) -> Sequence[Value]:
+    """The node of these results. If they are known it keeps them, and not what they came from."""
+    if not results:
+        return ()
+    captured = capture([], results, scope)
+    graph, inputs = captured.graph, captured.free
+    if _known(results):
+        arrays = tuple([v.array for v in results])
+        params = {"count": 0, "graph": graph}
+        return apply(checkpointed, inputs, params, live_scopes(inputs), arrays)
+    return checkpointed(*results, *inputs, count=len(results), graph=graph)
 
 
 def _made_inside(x: Any, scope: Scope) -> bool:
     return type(x) is Tracer and scope in x.value.scopes
-

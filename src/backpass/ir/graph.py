@@ -302,19 +302,26 @@ NO_PARAMS: Params = MappingProxyType({})
 
 
 def apply(
-    primitive: Primitive, operands: Sequence[Operand], params: Params, scopes: frozenset[Scope]
+    primitive: Primitive,
+    operands: Sequence[Operand],
+    params: Params,
+    scopes: frozenset[Scope],
+    arrays: tuple[Array | None, ...] | None = None,
 ) -> tuple[Value, ...]:
-    """Make a Node in `scopes`; evaluate it at once when every input has its array."""
+    """Make a Node in `scopes`; evaluate it at once when every input has its array.
+
+    `arrays` are its outputs where the caller has them already.
+    """
     inputs = tuple([x if type(x) is Value else constant(x) for x in operands])
     known = [x.array for x in inputs if x.array is not None]
-    arrays: tuple[Array | None, ...]
-    if len(known) == len(inputs):
+    if arrays is None and len(known) == len(inputs):
         result = primitive.reference(*known, **params)
         arrays = tuple(map(np.asarray, (result,) if primitive.single else result))
-        types = tuple([tensor_type(a.shape, a.dtype) for a in arrays if a is not None])
-    else:
+    if arrays is None:
         types = primitive.shape(*[x.type for x in inputs], **params)
         arrays = (None,) * len(types)
+    else:
+        types = tuple([tensor_type(a.shape, a.dtype) for a in arrays if a is not None])
     order, source = next(_orders), _user_line()
     return Node(
         primitive, inputs, params or NO_PARAMS, types, arrays, scopes, order, source

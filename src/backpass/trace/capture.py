@@ -77,9 +77,16 @@ def apply_primitive(node: Node, inputs: tuple[Operand, ...]) -> Sequence[Operand
 def evaluate(
     graph: Graph, arguments: Sequence[Operand], rule: Rule = apply_primitive
 ) -> list[Operand]:
-    """The outputs of a graph for these arguments, by applying `rule` to each node in turn."""
+    """The outputs of a graph for these arguments, by applying `rule` to each node in turn.
+
+    A result is let go behind its last reader.
+    """
     leaves = dict(zip(graph.inputs, arguments, strict=True))
     results: dict[Node, Sequence[Operand]] = {}
+    readers: dict[Node, Node | None] = {}
+    for node in graph.nodes:
+        readers.update([(v.node, node) for v in node.inputs if v.node is not None])
+    readers.update([(v.node, None) for v in graph.outputs if v.node is not None])
 
     def read(v: Value) -> Operand:
         if v.node is not None:
@@ -88,4 +95,7 @@ def evaluate(
 
     for node in graph.nodes:
         results[node] = rule(node, tuple([read(v) for v in node.inputs]))
+        for v in node.inputs:
+            if v.node is not None and readers[v.node] is node:
+                results.pop(v.node, None)
     return [read(v) for v in graph.outputs]
