@@ -81,11 +81,10 @@ def plan_arena(
     """
     _check(blocks)
     sizes = [-(-block.nbytes // alignment) * alignment for block in blocks]
-    bound = _most_live(blocks, sizes)
     taken = [_staggered(size, alignment) for size in sizes] if stagger else sizes
-    offsets = _search(blocks, taken, bound)
+    offsets = _search(blocks, taken)
     size = max([at + size for at, size in zip(offsets, sizes, strict=True)], default=0)
-    return ArenaPlan(tuple(offsets), size, bound, alignment)
+    return ArenaPlan(tuple(offsets), size, _most_live(blocks, sizes), alignment)
 
 
 def _check(blocks: Sequence[Block]) -> None:
@@ -118,8 +117,9 @@ def _most_live(blocks: Sequence[Block], sizes: Sequence[int]) -> int:
     return most
 
 
-def _search(blocks: Sequence[Block], sizes: Sequence[int], bound: int) -> list[int]:
+def _search(blocks: Sequence[Block], sizes: Sequence[int]) -> list[int]:
     """The offsets of the best of several orders of placing; the first that is good enough."""
+    bound = _most_live(blocks, sizes)
     best = latest = _Placing(blocks, sizes, _order(blocks, lambda i: sizes[i]))
     for k in range(min(MOST_TRIES, MOST_PLACED // max(len(blocks), 1))):
         if best.end <= bound * GOOD_ENOUGH:
