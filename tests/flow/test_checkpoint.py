@@ -8,9 +8,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from hypothesis import given
+from tests.trace.test_random_programs import (
+    EVERY,
+    PROGRAMS,
+    PURE,
+    START,
+    VIEWS,
+    checked,
+    run,
+)
 
 import backpass as bp
-from backpass import nn
+from backpass import errors, nn
 from backpass.passes import live_peak, order
 from backpass.tree import tree_leaves
 
@@ -210,6 +220,77 @@ def test_weak_numbers_and_scalars_stay_what_they_are() -> None:
 
     bp.jit(bp.grad(loss))(0.5)
     assert seen == [(np.float32, True)]
+
+
+def inside(statement: Any) -> Any:
+    """A statement of a random program, in a checkpoint."""
+    return lambda arrays, i, j: bp.checkpoint(statement)(arrays, i, j)
+
+
+@checked
+@given(PROGRAMS)
+def test_random_programs_with_views_and_writes(program: list[tuple[int, int, int]]) -> None:
+    """Each statement in a checkpoint: the same gradient as without, or one of our errors."""
+    with np.errstate(all="ignore"):
+        try:
+            value, gradient = bp.value_and_grad(lambda x: run(program, x, EVERY))(START)
+        except (ValueError, IndexError):
+            return
+        try:
+            got = bp.value_and_grad(lambda x: run(program, x, INSIDE))(START)
+        except bp.BackpassError:
+            assert views_and_writes(program), "nothing in it is written through a view"
+            return
+    np.testing.assert_array_equal(got[0], value)
+    scale = max(1.0, float(np.max(np.abs(gradient))))
+    np.testing.assert_allclose(got[1], gradient, rtol=0, atol=1e-13 * scale)
+
+
+INSIDE = [inside(statement) for statement in EVERY]
+
+
+def views_and_writes(program: list[tuple[int, int, int]]) -> bool:
+    """Whether a program makes a view and writes in place."""
+    kinds = {(w >= len(PURE)) + (w >= len(PURE) + len(VIEWS)) for w, _, _ in program}
+    return kinds >= {1, 2}
+
+
+def test_a_view_that_leaves_a_checkpoint_still_shares_memory() -> None:
+    def of_the_argument(x: Any) -> Any:
+        y = x * 1
+        row = bp.checkpoint(lambda z: z[0])(y)
+        y[0] = 5
+        return np.sum(row)
+
+    def of_another_result(x: Any) -> Any:
+        y, row = bp.checkpoint(lambda z: ((z := z * 2), z[0]))(x)
+        y[0] = 5
+        return np.sum(row)
+
+    def of_two_arguments(x: Any) -> Any:
+        def f(z: Any, row: Any) -> Any:
+            z[0] = 5
+            return row * 2
+
+        y = x * 1
+        return np.sum(bp.checkpoint(f)(y, y[0]))
+
+    for function in (of_the_argument, of_another_result, of_two_arguments):
+        with pytest.raises(errors.AliasError):
+            bp.grad(function)(X)
+
+
+def test_what_comes_back_is_the_argument_itself() -> None:
+    def loss(x: Any) -> Any:
+        y = x * 1
+        z = bp.checkpoint(lambda a: a)(y)
+        z *= 3
+        same, again = bp.checkpoint(lambda a: (b := a * 2, b))(y)
+        same += 1
+        assert z is y and same is again
+        return np.sum(y * again)
+
+    np.testing.assert_allclose(bp.grad(loss)(X), 36 * X + 3, rtol=1e-13)
 
 
 # -- Modules

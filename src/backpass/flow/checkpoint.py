@@ -36,6 +36,7 @@ from backpass.prims.barrier import barrier
 from backpass.prims.rules import lead
 from backpass.trace import Tracer, bound, capture, evaluate, to_result
 from backpass.trace.capture import apply_primitive
+from backpass.trace.memory import join
 from backpass.transforms.batch import apply_batched
 from backpass.transforms.reverse import fresh_leaf, pull_back
 from backpass.tree import flatten, unflatten
@@ -133,22 +134,33 @@ checkpointed = Primitive(
 
 
 class _Inside:
-    """One run of the function: traced values become leaves of its scope as they enter."""
+    """One run of the function: traced values become leaves of its scope as they enter.
 
-    __slots__ = ("arguments", "scope")
+    An argument that comes back is itself, also where it was written to in place; and what would
+    share memory in NumPy is known to do so on both sides.
+    """
+
+    __slots__ = ("arguments", "inner", "scope")
 
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
-        self.arguments: dict[Tracer, tuple[Tracer, Value]] = {}
+        self.inner: dict[Tracer, Tracer] = {}  # the Tracer inside, for one of the arguments
+        self.arguments: dict[
+            Tracer, tuple[Tracer, Value]
+        ] = {}  # the other way, and its first Value
 
     def argument(self, x: Any) -> Any:
         """A leaf of the arguments; the same Tracer stays one, however often it is passed."""
         if type(x) is not Tracer or not is_live(x.value):
             return x
-        if x not in self.arguments:
+        if x not in self.inner:
             inner = self.entered(x)
-            self.arguments[x] = inner, inner.value
-        return self.arguments[x][0]
+            for other, its in self.inner.items() if x.family is not None else ():
+                if other.family is x.family:
+                    join(inner, its)
+            self.inner[x] = inner
+            self.arguments[inner] = x, inner.value
+        return self.inner[x]
 
     def entered(self, x: Tracer) -> Tracer:
         """An outer traced value as one of this scope."""
@@ -167,9 +179,35 @@ class _Inside:
         kind = TensorType(current.shape, current.dtype)
         return Tracer(leaf(kind, frozenset((self.scope,)), np.array(current)), scalar=False)
 
-    def rebound(self) -> dict[Tracer, Tracer]:
-        """The arguments that the function wrote to in place: the outer Tracer and the inner one."""
-        return {x: i for x, (i, start) in self.arguments.items() if i.value is not start}
+    def leave(self, found: Sequence[Any]) -> list[Any]:
+        """What the function returns or writes, outside: through one node where it is traced."""
+        written = [
+            x for x, (_, start) in self.arguments.items() if not x.is_stale and x.value is not start
+        ]
+        made = [x for x in found if type(x) is Tracer and x not in self.arguments]
+        through = list(dict.fromkeys([*written, *filter(self._traced_outside, made)]))
+        values = _checkpointed([x.value for x in through], self.scope)
+        outside = {x: outer for x, (outer, _) in self.arguments.items()}
+        for x, v in zip(through, values, strict=True):
+            if x in outside:
+                outside[x].rebind(v)
+            else:
+                outside[x] = Tracer(replace(v, weak=x.value.weak), scalar=x.is_scalar)
+        families: dict[int, Tracer] = {}
+        for x, outer in outside.items():
+            if x.family is not None:
+                join(outer, families.setdefault(id(x.family), outer))
+        return [self._left(x, outside) for x in found]
+
+    def _traced_outside(self, x: Tracer) -> bool:
+        return self.scope in x.value.scopes and is_live(x.value)
+
+    def _left(self, x: Any, outside: dict[Tracer, Tracer]) -> Any:
+        if type(x) is not Tracer:
+            return x
+        if x in outside:
+            return outside[x]
+        return to_result(x.value) if self.scope in x.value.scopes else x
 
 
 def checkpoint(function: Function) -> Function:
@@ -199,7 +237,6 @@ def checkpoint(function: Function) -> Function:
     Griewank and Walther 2000, Algorithm 799: revolve; Chen, Xu, Zhang and Guestrin 2016, Training
     deep nets with sublinear memory cost.
     """
-
     if not callable(function):
         raise TypeError(
             f"checkpoint: takes a function, got {type(function).__name__}; write "
@@ -217,31 +254,12 @@ def checkpoint(function: Function) -> Function:
             with bound({}, entering=inside.cell) as overlay:
                 out = function(*own_args, **own_options)
         results, out_structure = flatten(out)
-        rebound = inside.rebound()
-        news: list[Any] = [overlay.values[cell] for cell in overlay.written]
-        passed = _passed([*results, *news, *rebound.values()], scope)
-        for cell, new in zip(overlay.written, passed[len(results) :], strict=False):
+        left = inside.leave([*results, *[overlay.values[cell] for cell in overlay.written]])
+        for cell, new in zip(overlay.written, left[len(results) :], strict=True):
             cell.write(new)
-        for outer, new in zip(rebound, passed[len(results) + len(news) :], strict=True):
-            outer.rebind(new.value)
-        return unflatten(out_structure, passed[: len(results)])
+        return unflatten(out_structure, left[: len(results)])
 
     return wrapped
-
-
-def _passed(found: Sequence[Any], scope: Scope) -> list[Any]:
-    """What leaves the function: through one node where an outer transform traces it."""
-    through = [x for x in found if _made_inside(x, scope) and is_live(x.value)]
-    outer = iter(_checkpointed([x.value for x in through], scope))
-    passed: list[Any] = []
-    for x in found:
-        if not _made_inside(x, scope):
-            passed.append(x)
-        elif is_live(x.value):
-            passed.append(Tracer(replace(next(outer), weak=x.value.weak), scalar=x.is_scalar))
-        else:
-            passed.append(to_result(x.value))
-    return passed
 
 
 def _checkpointed(results: Sequence[Value], scope: Scope) -> Sequence[Value]:
@@ -255,7 +273,3 @@ def _checkpointed(results: Sequence[Value], scope: Scope) -> Sequence[Value]:
         params = {"count": 0, "graph": graph}
         return apply(checkpointed, inputs, params, live_scopes(inputs), arrays)
     return checkpointed(*results, *inputs, count=len(results), graph=graph)
-
-
-def _made_inside(x: Any, scope: Scope) -> bool:
-    return type(x) is Tracer and scope in x.value.scopes

@@ -6,6 +6,7 @@ code means the same or raises an AliasError. Where the answer depends on strides
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -50,3 +51,16 @@ def _is_traced_integer(part: Any) -> bool:
 def index_gives_array(index: Any) -> bool:
     """Whether x[index] is an array in NumPy even where its rank is 0: with an Ellipsis."""
     return index is Ellipsis or (isinstance(index, tuple) and any([p is Ellipsis for p in index]))
+
+
+def join(view: Any, base: Any) -> None:
+    """Note that NumPy would let these two Tracers share memory."""
+    if view is base:
+        return
+    family: list[weakref.ref[Any]] | None = base.family
+    if family is None:
+        family = base.family = [weakref.ref(base)]
+    elif len(family) > 64 and not len(family) & (len(family) - 1):  # at powers of two
+        family[:] = [r for r in family if r() is not None]
+    family.append(weakref.ref(view))
+    view.family = family

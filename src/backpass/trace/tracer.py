@@ -31,7 +31,13 @@ from backpass.trace.dispatch import (
     WRITING_METHODS,
 )
 from backpass.trace.flat import Flat
-from backpass.trace.memory import ARRAYS, gives_view, index_gives_array, index_gives_view
+from backpass.trace.memory import (
+    ARRAYS,
+    gives_view,
+    index_gives_array,
+    index_gives_view,
+    join,
+)
 from backpass.trace.ufuncs import call_ufunc, masked_ufunc, ufunc_method
 
 # Methods whose result is an array where the array they are called on is one, even of rank 0.
@@ -41,13 +47,13 @@ KEEPS_KIND = frozenset({"copy", "astype"})
 class Tracer(np.lib.mixins.NDArrayOperatorsMixin):
     """A traced array. It answers to NumPy's functions, operators and array methods."""
 
-    __slots__ = ("__weakref__", "_family", "_origin", "_scalar", "_stale", "_value")
+    __slots__ = ("__weakref__", "_origin", "_scalar", "_stale", "_value", "family")
     __array_priority__ = 1000
 
     def __init__(self, value: Value, *, scalar: bool = True) -> None:
         self._value = value
         self._scalar = scalar and not value.type.shape  # a NumPy scalar: never written in place
-        self._family: list[weakref.ref[Tracer]] | None = None
+        self.family: list[weakref.ref[Tracer]] | None = None  # all that share memory: one list
         self._stale: tuple[SourceLine | None, SourceLine | None] | None = None
         self._origin: tuple[Tracer, Any] | None = None  # the array and index that this is a view of
 
@@ -65,6 +71,11 @@ class Tracer(np.lib.mixins.NDArrayOperatorsMixin):
                 "Copy before writing (x.copy()), or read again after it"
             )
         return self._value
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether memory that NumPy shares with it was written since, so that reading it raises."""
+        return self._stale is not None
 
     @property
     def __class__(self) -> type:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -310,7 +321,7 @@ class Tracer(np.lib.mixins.NDArrayOperatorsMixin):
         value: Any = indexing.getitem(self.value, plain)
         found = Tracer(value, scalar=not index_gives_array(plain))
         if index_gives_view(plain, self.ndim):
-            _shared(found, self)
+            join(found, self)
             found._origin = (self, plain)
         return found
 
@@ -335,20 +346,20 @@ class Tracer(np.lib.mixins.NDArrayOperatorsMixin):
         if self._origin is not None:
             base, index = self._origin
             base.rebind(indexing.setitem(base.value, index, kept), chain)
-        elif self._family is not None:
+        elif self.family is not None:
             self._mark_relatives(chain)
         self._value = kept
 
     def _mark_relatives(self, chain: tuple[Tracer, ...]) -> None:
         """Make stale all that shares memory with this array but was not written to."""
         line = user_line()
-        family: list[weakref.ref[Tracer]] = self._family or []
+        family: list[weakref.ref[Tracer]] = self.family or []
         for reference in family:
             other = reference()
             if other is not None and all([other is not t for t in chain]):
                 node = other._value.node
                 other._stale = (node.source if node is not None else None, line)
-                other._family = other._origin = None
+                other.family = other._origin = None
         family[:] = [weakref.ref(tracer) for tracer in chain]
 
     # NDArrayOperatorsMixin sends in-place operators to ufuncs with out=(self,); it has no @=.
@@ -416,21 +427,8 @@ def _result(rule: Callable[..., Any], found: Any, *args: Any) -> Any:
         if type(base) is Tracer:
             for part in parts:
                 if viewed or part._value is base._value:
-                    _shared(part, base)
+                    join(part, base)
     return wrapped
-
-
-def _shared(view: Any, base: Tracer) -> Any:
-    """Note that NumPy would let these two share memory."""
-    if type(view) is Tracer and view is not base:
-        family = base._family
-        if family is None:
-            family = base._family = [weakref.ref(base)]
-        elif len(family) > 64 and not len(family) & (len(family) - 1):  # at powers of two
-            family[:] = [r for r in family if r() is not None]
-        family.append(weakref.ref(view))
-        view._family = family
-    return view
 
 
 def _no_rule(function: Callable[..., Any]) -> UnsupportedError:
