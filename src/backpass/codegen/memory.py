@@ -99,7 +99,7 @@ def _check(blocks: Sequence[Block]) -> None:
 def _staggered(size: int, alignment: int) -> int:
     """The bytes to set aside, such that what comes behind starts elsewhere in its page."""
     beyond = size % PAGE
-    if size < LARGE or beyond >= TOO_NEAR:
+    if size < LARGE or beyond >= TOO_NEAR or alignment > STAGGER:
         return size
     return size + -(-(STAGGER - beyond) // alignment) * alignment
 
