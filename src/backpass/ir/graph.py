@@ -335,6 +335,25 @@ def rebuild(node: Node, inputs: tuple[Value, ...]) -> Node:
     )
 
 
+def made(
+    primitive: Primitive, inputs: Sequence[Value], source: SourceLine | None = None, **params: Any
+) -> Value:
+    """The first output of a new Node outside of any scope, for passes; nothing is evaluated."""
+    types = primitive.shape(*[v.type for v in inputs], **params)
+    unknown = (None,) * len(types)
+    node = Node(
+        primitive,
+        tuple(inputs),
+        params or NO_PARAMS,
+        types,
+        unknown,
+        NO_SCOPES,
+        next(_orders),
+        source,
+    )
+    return Value(types[0], node, 0, None, NO_SCOPES)
+
+
 def leaf(
     kind: TensorType,
     scopes: frozenset[Scope],
