@@ -26,6 +26,7 @@ from backpass.codegen.lower.index import (
 )
 from backpass.ir import Lowering, Node, Value
 from backpass.ir.show import splat
+from backpass.prims.index import wrap_index
 
 BOOL, INT64 = np.dtype(np.bool_), np.dtype(np.int64)
 # What a buffer holds: a leaf, a node's only output, one of its outputs, or something named by a word.
@@ -194,6 +195,8 @@ class Elements:
         match node.primitive.lower:
             case Lowering.ELEMENTWISE:
                 args = tuple([self.element(v, place) for v in inputs])
+                if node.primitive is wrap_index:
+                    return self.add("wrap", args, dtype, node.params["extent"])
                 return self.add(node.primitive.name, args, dtype)
             case Lowering.PAD:
                 return self._padded(node, place)

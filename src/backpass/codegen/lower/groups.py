@@ -1,16 +1,19 @@
 """Which nodes become one kernel: groups of nodes over one domain.
 
-A node joins the group of its inputs where it can read what the group computes at the same element,
-in a register; else it opens a group of its own. Groups are numbered as they are opened, and a node
-joins only the highest-numbered group among its inputs', so that a group depends on lower numbers
-alone and no cycle can arise. A reduction fixes the inner variables of its group; the group's other
-reductions must have the same. Next: `stored.py` (what crosses between groups), `build.py`.
+A node joins the group of an input where it can read what the group computes at the same element, in a
+register; else it opens a group of its own. Groups are numbered as they are opened, and depend on
+lower numbers alone, so no cycle can arise; only a group that depends on no other may be read by a
+lower number, and from then on it is `sealed` and stays so. A reduction fixes the inner variables of
+its group; the group's other reductions must have the same. Next: `stored.py` (what crosses between
+groups), `build.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+
+import numpy as np
 
 from backpass.codegen.arithmetic import can_emit
 from backpass.codegen.lower.index import (
@@ -23,6 +26,7 @@ from backpass.codegen.lower.index import (
     through,
 )
 from backpass.ir import Graph, Lowering, Node, Value
+from backpass.prims.index import wrap_index
 
 OPS_LIMIT = 160  # of a group with loops: more would not find registers
 SCALAR_OPS_LIMIT = 20_000
@@ -47,6 +51,8 @@ class Group:
     inner: frozenset[int] | None = None
     head: Node | None = None  # a product, of which the group is the epilogue
     closed: bool = False
+    free: bool = True  # it depends on no other group
+    sealed: bool = False  # a lower number depends on it
 
     @property
     def size(self) -> int:
@@ -100,6 +106,8 @@ def is_view(node: Node) -> bool:
 
 def is_map(node: Node) -> bool:
     """Whether each element is computed alone, in a kernel."""
+    if node.primitive is wrap_index:
+        return node.types[0].dtype == np.int64
     match node.primitive.lower:
         case Lowering.ELEMENTWISE:
             inputs = [v.dtype for v in node.inputs]
@@ -161,13 +169,12 @@ class Grouping:
             else:
                 self._open(node, *domain_of(node.types[0].shape)).closed = True
 
-    # -- opening
+    # -- opening and joining
 
     def _open(self, node: Node, extents: list[int], place: Place) -> Group:
         group = Group(len(self.groups), extents)
-        group.places[node] = place
         self.groups.append(group)
-        self.home[node] = group
+        self._join(node, group, place)
         return group
 
     def _place_product(self, node: Node) -> None:
@@ -178,23 +185,35 @@ class Grouping:
     def _join(self, node: Node, group: Group, place: Place) -> None:
         group.places[node] = place
         self.home[node] = group
+        for other in self._read(node):
+            if other is not group:
+                group.free = False
+                other.sealed |= other.number > group.number
 
-    def _latest(self, node: Node) -> Group | None:
-        """The highest-numbered group that the node reads from."""
-        homes = [self.home[c.node] for c in map(core, node.inputs) if c.node is not None]
-        return max(homes, key=lambda g: g.number, default=None)
+    def _read(self, node: Node) -> list[Group]:
+        """The groups that a node reads from, the highest number first."""
+        homes = {self.home[c.node] for c in map(core, node.inputs) if c.node is not None}
+        return sorted(homes, key=lambda g: -g.number)
+
+    def _open_to(self, node: Node) -> Iterator[Group]:
+        """The groups that the node may join: no group that it reads may come to depend on them."""
+        read = self._read(node)
+        for group in read:
+            if not group.full() and not (group.sealed and len(read) > 1):
+                yield group
+            if not group.free:
+                return
 
     # -- maps
 
     def _place_map(self, node: Node) -> None:
-        group = self._latest(node)
-        if group is None and not node.types[0].shape:
-            group = next((g for g in self.groups if not g.extents and g.head is None), None)
-            if group is not None and not group.full():
-                self._join(node, group, ())
+        if not node.types[0].shape and not self._read(node):
+            scalars = [g for g in self.groups if not g.extents and g.free and not g.full()]
+            if scalars:
+                self._join(node, scalars[0], ())
                 return
-        if group is not None and not group.full():
-            place = self._searched(group, lambda: self._map_place(node, group))
+        for group in self._open_to(node):
+            place = self._searched(group, lambda g=group: self._map_place(node, g))
             if place is not None:
                 self._join(node, group, place)
                 return
@@ -227,8 +246,9 @@ class Grouping:
             place = self._followed(v, group)
             if place is not None and v.shape == shape:
                 yield place
+        sources = [p for m, p in group.sources.items() if m.inputs[0].shape == shape]
         alike = [p for m, p in reversed(group.places.items()) if m.types[0].shape == shape]
-        yield from alike[:TEMPLATES]
+        yield from alike[:TEMPLATES] + sources[:TEMPLATES]
 
     def _followed(self, v: Value, group: Group) -> Place | None:
         """The place of a view's element, where its core is computed."""
@@ -284,12 +304,12 @@ class Grouping:
     # -- reductions
 
     def _place_reduction(self, node: Node) -> None:
-        group = self._latest(node)
-        if group is not None and not group.full() and group.head is None and group.extents:
-            place = self._searched(group, lambda: self._row_place(node, group))
-            if place is not None:
-                self._join(node, group, place)
-                return
+        for group in self._open_to(node):
+            if group.head is None and group.extents:
+                place = self._searched(group, lambda g=group: self._row_place(node, g))
+                if place is not None:
+                    self._join(node, group, place)
+                    return
         source = node.inputs[0]
         extents, place = domain_of(source.shape)
         axes = node.params["axes"]

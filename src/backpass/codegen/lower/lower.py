@@ -17,6 +17,7 @@ from backpass.codegen.lower.schedule import Bound
 from backpass.codegen.lower.stored import stored_nodes
 from backpass.ir import Graph, Lowering, Node, Value
 from backpass.ir.graph import made, rebuild
+from backpass.passes.cse import cse
 from backpass.passes.expand import expand
 from backpass.passes.rewrite import rewrite
 from backpass.prims import elementwise as el
@@ -46,7 +47,7 @@ class Lowered:
 
 def lower(graph: Graph) -> Lowered:
     """Kernels and calls for a graph."""
-    graph = _own_outputs(expand(graph))
+    graph = _own_outputs(cse(expand(graph)))
     forced: set[Node] = set()
     for _ in range(ROUNDS):
         try:
