@@ -1,9 +1,9 @@
 """Elements between memory and registers: whole vectors, parts of vectors, lane by lane.
 
-A vector has LANES lanes of which the first `count` are alive; memory is touched for those alone. The
-lanes of a unit stride are one vector instruction, masked where some are dead (with a constant mask,
-so that machines without masks get a few scalar moves). Booleans are bytes in memory. The masked
-intrinsics are written with their alignment as an argument, which every LLVM reads.
+A vector has LANES lanes of which the first `count` are alive; memory is touched for those alone.
+The lanes of a unit stride are one vector instruction, masked where some are dead (with a constant
+mask, so that machines without masks get a few scalar moves). Booleans are bytes in memory. The
+masked intrinsics are written with their alignment as an argument, which every LLVM reads.
 """
 
 from __future__ import annotations
@@ -179,7 +179,7 @@ def lane_numbers(first: int, step: int, width: int) -> Reg:
 
 
 def wrap_indices(f: Function, indices: Sequence[Reg], param: Indexed, count: int) -> Reg:
-    """The element offset of some indices: wrapped once, and 0 where out of range (with status 1)."""
+    """The offset, in elements, of some indices: wrapped once; 0 and status 1 out of range."""
     width = indices[0].width
     valid: Reg | None = None
     total: Reg | None = None

@@ -1,8 +1,8 @@
 """Loops and branches of a function under construction.
 
 A `Loop` runs its body at least once, so what the body last computed is seen after it, without
-further phis. The phis of its head are written when it closes, because only then are the values known
-that its end hands back.
+further phis. The phis of its head are written when it closes, because only then are the values
+known that its end hands back.
 """
 
 from __future__ import annotations
