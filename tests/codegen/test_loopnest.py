@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 from hypothesis import HealthCheck, given, settings
+from tests.codegen.native import NativeKernel, guarded
+from tests.loops.random_kernels import REFERENCES, loop_kernels
 
 from backpass.codegen.loopnest import emit_loops
 from backpass.loops import LoopKernel, interpret, show
-from tests.codegen.native import NativeKernel, guarded
-from tests.loops.random_kernels import REFERENCES, loop_kernels
 
 Case = tuple[LoopKernel, list[np.ndarray]]
 
