@@ -76,3 +76,13 @@ def branch(f: Function, condition: Reg) -> tuple[str, str]:
     yes, no = f.label("yes"), f.label("no")
     f.emit(f"br i1 {condition.name}, label %{yes}, label %{no}")
     return yes, no
+
+
+def share(f: Function, total: int) -> tuple[Reg, Reg]:
+    """This thread's range of `total` iterations: [tid * total / n, (tid + 1) * total / n)."""
+    low = f.let(f"mul nuw i64 %tid, {total}", INT64, hint="i")
+    high = add_constant(f, low, total)
+    return (
+        f.let(f"udiv i64 {low.name}, %n", INT64, hint="i"),
+        f.let(f"udiv i64 {high.name}, %n", INT64, hint="i"),
+    )

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from math import prod
 
 from backpass.codegen.access import stored_type
-from backpass.codegen.blocks import Loop, add_constant, branch
+from backpass.codegen.blocks import Loop, add_constant, branch, share
 from backpass.codegen.nest import Plan, plan_loops
 from backpass.codegen.stages import Body
 from backpass.codegen.text import BOOL, INT64, Function, Module, Reg, constant
@@ -82,7 +82,7 @@ def _outer_loop(f: Function, plan: Plan, buffers: Sequence[str]) -> None:
     total = prod(outer.counts)
     first, last, end = constant(0, INT64), constant(total, INT64), None
     if kernel.schedule.parallel:
-        first, last = _share(f, total)
+        first, last = share(f, total)
         some, end = branch(f, f.let(f"icmp slt {first}, {last.name}", BOOL))
         f.begin(some)
     if total == 1:
@@ -98,16 +98,6 @@ def _outer_loop(f: Function, plan: Plan, buffers: Sequence[str]) -> None:
     if end is not None:
         f.emit(f"br label %{end}")
         f.begin(end)
-
-
-def _share(f: Function, total: int) -> tuple[Reg, Reg]:
-    """The range [tid * total / n, (tid + 1) * total / n)."""
-    low = f.let(f"mul nuw i64 %tid, {total}", INT64, hint="i")
-    high = add_constant(f, low, total)
-    return (
-        f.let(f"udiv i64 {low.name}, %n", INT64, hint="i"),
-        f.let(f"udiv i64 {high.name}, %n", INT64, hint="i"),
-    )
 
 
 def _split(f: Function, position: Reg, outer: _Outer) -> list[Reg]:
