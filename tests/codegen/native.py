@@ -1,12 +1,13 @@
 """Kernels compiled with a few lines of llvmlite, without the engine, for tests and benchmarks.
 
-`NativeKernel(kernel)` compiles; calling it with flat arrays runs every thread's share, one after the
-other or on real threads, and gives the status.
+`NativeKernel(kernel)` compiles; calling it with flat arrays runs every thread's share, one after
+the other or on real threads, and gives the status.
 """
 
 from __future__ import annotations
 
 import ctypes
+import mmap
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -122,3 +123,17 @@ class NativeKernel:
                 self._function(*call)
         assert (scratch[size:] == 0xAB).all(), "the kernel wrote behind its scratch"
         return int(status[0])
+
+
+def guarded(array: np.ndarray) -> np.ndarray:
+    """A copy whose last byte is the last of a page, behind which nothing can be read."""
+    page = mmap.PAGESIZE
+    size = -(-max(array.nbytes, 1) // page) * page
+    memory = mmap.mmap(-1, size + page)
+    address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    if ctypes.CDLL(None).mprotect(ctypes.c_void_p(address + size), page, 0):
+        raise OSError("mprotect failed")
+    raw = np.frombuffer(memory, np.uint8)[size - array.nbytes : size]
+    copy = raw.view(array.dtype)
+    copy[:] = array
+    return copy

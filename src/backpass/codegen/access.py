@@ -1,9 +1,9 @@
 """Elements between memory and registers: whole vectors, parts of vectors, lane by lane.
 
-A vector has LANES lanes of which the first `count` are alive; memory is touched for those alone. The
-lanes of a unit stride are one vector instruction, masked where some are dead (with a constant mask,
-so that machines without masks get a few scalar moves). Booleans are bytes in memory. The masked
-intrinsics are written with their alignment as an argument, which every LLVM reads.
+A vector has LANES lanes of which the first `count` are alive; memory is touched for those alone.
+The lanes of a unit stride are one vector instruction, masked where some are dead (with a constant
+mask, so that machines without masks get a few scalar moves). Booleans are bytes in memory. The
+masked intrinsics are written with their alignment as an argument, which every LLVM reads.
 """
 
 from __future__ import annotations
@@ -179,18 +179,13 @@ def lane_numbers(first: int, step: int, width: int) -> Reg:
 
 
 def wrap_indices(f: Function, indices: Sequence[Reg], param: Indexed, count: int) -> Reg:
-    """The element offset of some indices: wrapped once, and 0 where out of range (with status 1)."""
+    """The offset, in elements, of some indices: wrapped once; 0 and status 1 out of range."""
     width = indices[0].width
     valid: Reg | None = None
     total: Reg | None = None
     for x, extent, stride in zip(indices, param.extents, param.strides, strict=True):
-        end = constant(extent, INT64, width).name
-        zero = constant(0, INT64, width)
-        negative = f.let(f"icmp slt {x}, {zero.name}", BOOL, width)
-        wrapped = f.let(f"add {x}, {end}", INT64, width)
-        x = f.let(f"select {negative}, {wrapped}, {x}", INT64, width)
-        inside = f.let(f"icmp ult {x}, {end}", BOOL, width)
-        x = f.let(f"select {inside}, {x}, {zero}", INT64, width)
+        x, inside = wrapped(f, x, extent)
+        x = f.let(f"select {inside}, {x}, {constant(0, INT64, width)}", INT64, width)
         if stride != 1:
             x = f.let(f"mul nsw {x}, {constant(stride, INT64, width).name}", INT64, width)
         total = x if total is None else f.let(f"add nsw {total}, {x.name}", INT64, width)
@@ -201,6 +196,15 @@ def wrap_indices(f: Function, indices: Sequence[Reg], param: Indexed, count: int
         return constant(0, INT64)
     report_invalid(f, valid, count)
     return total
+
+
+def wrapped(f: Function, x: Reg, extent: int) -> tuple[Reg, Reg]:
+    """An index, counted from the end where it is negative, and whether it is within the extent."""
+    end = constant(extent, INT64, x.width).name
+    negative = f.let(f"icmp slt {x}, {constant(0, INT64, x.width).name}", BOOL, x.width)
+    from_end = f.let(f"add {x}, {end}", INT64, x.width)
+    x = f.let(f"select {negative}, {from_end}, {x}", INT64, x.width)
+    return x, f.let(f"icmp ult {x}, {end}", BOOL, x.width)
 
 
 def report_invalid(f: Function, valid: Reg, count: int) -> None:

@@ -1,9 +1,9 @@
 """LoopKernel to LLVM text: the function, its share of the outer iterations, and their versions.
 
-The outer loops run as one loop over flattened iterations, so that threads take ranges of them; where
-lanes are rows, an iteration is a block of rows. What differs in the last block (rows that are left
-over, or an inner axis that is clipped) is a version of the body of its own, chosen by a branch, so
-that inside a body every extent is a constant. Next: `stages.py` writes a body.
+The outer loops run as one loop over flattened iterations, so that threads take ranges of them;
+where lanes are rows, an iteration is a block of rows. What differs in the last block (rows that are
+left over, or an inner axis that is clipped) is a version of the body of its own, chosen by a
+branch, so that inside a body every extent is a constant. Next: `stages.py` writes a body.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from math import prod
 
 from backpass.codegen.access import stored_type
-from backpass.codegen.blocks import Loop, add_constant, branch
+from backpass.codegen.blocks import Loop, add_constant, branch, share
 from backpass.codegen.nest import Plan, plan_loops
 from backpass.codegen.stages import Body
 from backpass.codegen.text import BOOL, INT64, Function, Module, Reg, constant
@@ -80,35 +80,24 @@ def _outer_loop(f: Function, plan: Plan, buffers: Sequence[str]) -> None:
     axes = tuple(a for a, c in enumerate(counts) if c > 1)
     outer = _Outer(axes, tuple(counts[a] for a in axes))
     total = prod(outer.counts)
+    first, last, end = constant(0, INT64), constant(total, INT64), None
+    if kernel.schedule.parallel:
+        first, last = share(f, total)
+        some, end = branch(f, f.let(f"icmp slt {first}, {last.name}", BOOL))
+        f.begin(some)
     if total == 1:
         _versions(f, plan, buffers, {}, counts)
-        return
-    first, last = constant(0, INT64), constant(total, INT64)
-    if kernel.schedule.parallel:
-        first, last = _share(f, total)
-        some = f.let(f"icmp slt {first}, {last.name}", BOOL)
-        yes, end = branch(f, some)
-        f.begin(yes)
-    loop = Loop(f, [first, *_split(f, first, outer)])
-    position, *places = loop.values
-    index = dict(zip(outer.axes, places, strict=True)) if places else {outer.axes[0]: position}
-    _versions(f, plan, buffers, index, counts)
-    later = add_constant(f, position, 1)
-    again = f.let(f"icmp ne {later}, {last.name}", BOOL)
-    loop.close([later, *_advanced(f, places, outer)], again)
-    if kernel.schedule.parallel:
+    else:
+        loop = Loop(f, [first, *_split(f, first, outer)])
+        position, *places = loop.values
+        index = dict(zip(axes, places or [position], strict=True))
+        _versions(f, plan, buffers, index, counts)
+        later = add_constant(f, position, 1)
+        again = f.let(f"icmp ne {later}, {last.name}", BOOL)
+        loop.close([later, *_advanced(f, places, outer)], again)
+    if end is not None:
         f.emit(f"br label %{end}")
         f.begin(end)
-
-
-def _share(f: Function, total: int) -> tuple[Reg, Reg]:
-    """The range [tid * total / n, (tid + 1) * total / n)."""
-    low = f.let(f"mul nuw i64 %tid, {total}", INT64, hint="i")
-    high = add_constant(f, low, total)
-    return (
-        f.let(f"udiv i64 {low.name}, %n", INT64, hint="i"),
-        f.let(f"udiv i64 {high.name}, %n", INT64, hint="i"),
-    )
 
 
 def _split(f: Function, position: Reg, outer: _Outer) -> list[Reg]:

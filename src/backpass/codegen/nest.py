@@ -117,7 +117,7 @@ def _access_axes(kernel: LoopKernel, access: Access, vector: int | None) -> froz
     pairs = zip(access.strides, kernel.extents, strict=True)
     axes = frozenset(a for a, (stride, extent) in enumerate(pairs) if stride and extent > 1)
     if kernel.buffers[access.buffer].space is Space.SCRATCH and vector is not None:
-        return axes | ({vector} if vector < kernel.outer else frozenset())
+        return axes | {vector} if vector < kernel.outer else axes
     return axes
 
 

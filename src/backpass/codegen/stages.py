@@ -24,8 +24,8 @@ Value = tuple[Reg, ...]
 class Visit:
     """Where in the loops text is being written.
 
-    Vector u works on positions `shift + u * width` and on of the vector axis, counted from where the
-    pointers and `multiples` (of the innermost loop, by stride) stand.
+    Vector u works on the positions of the vector axis from `shift + u * width` on, counted from
+    where the pointers and `multiples` (of the innermost loop, by stride) stand.
     """
 
     pointers: dict[Key, str]
