@@ -57,6 +57,20 @@ def rest(f: Function, a: Index, divisor: int) -> Index:
     return f.let_raw(f"urem i64 {a}, {divisor}", "i")
 
 
+def digits(f: Function, number: Index, extents: tuple[int, ...]) -> list[Index]:
+    """Where element `number` of an array lies along each axis; the last one is the fastest."""
+    found: list[Index] = []
+    for axis in reversed(range(len(extents))):
+        if extents[axis] == 1:
+            found.append(0)
+        elif all(extent == 1 for extent in extents[:axis]):
+            found.append(number)
+        else:
+            found.append(rest(f, number, extents[axis]))
+            number = over(f, number, extents[axis])
+    return found[::-1]
+
+
 def least(f: Function, a: Index, b: Index) -> Index:
     """min(a, b)."""
     if isinstance(a, int) and isinstance(b, int):

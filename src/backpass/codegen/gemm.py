@@ -1,9 +1,9 @@
 """Gemm to LLVM text: one function that computes a product and its epilogue, for a team of threads.
 
-`gemm_plan.py` decides, this file writes the loops: x is packed by all threads if the plan says so, then
-each thread goes through its units, packing a column panel where it begins one, and through the tiles of
-each. A tile lies in registers (`gemm_tile.py`) until its epilogue has run. Where the depth is cut, tiles
-go to scratch as partial sums, which are added in order once all threads are there.
+`gemm_plan.py` decides, this file writes the loops: x is packed by all threads if the plan says so,
+then each thread goes through its units, packing a column panel where it begins one, and through the
+tiles of each. A tile lies in registers (`gemm_tile.py`) until its epilogue has run. Where the depth
+is cut, tiles go to scratch as partial sums, which are added in order once all threads are there.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from backpass.loops.kernel import Access, Gemm
+from backpass.codegen.access import load_vector, store_vector
 from backpass.codegen.counted import (
     Index,
     counted,
     counted_or_empty,
+    digits,
     greatest,
     least,
     over,
     plus,
-    rest,
     times,
     when,
 )
@@ -33,20 +33,17 @@ from backpass.codegen.gemm_tile import (
     Tile,
     at,
     columns_of,
-    load_lanes,
     multiply,
-    store_lanes,
 )
 from backpass.codegen.machine import Machine
 from backpass.codegen.text import Function, Module, Reg
-from backpass.codegen.workspace import Workspace
-
-_LINE = 64
+from backpass.codegen.workspace import Workspace, aligned
+from backpass.loops.kernel import Access, Gemm
 
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """Bytes of scratch: packed x and partial sums, shared; a column panel and a tile, per thread."""
+    """Bytes of scratch: packed x and partial sums, shared; a column panel and a tile each."""
 
     packed_x: int
     partial: int
@@ -126,7 +123,7 @@ def _layout(plan: Plan) -> _Layout:
         tile = plan.rows[0].size * plan.panel_width * size
     if plan.pack_y:
         packed_y = plan.panel_width * plan.depth_chunk * size
-    return _Layout(*(-(-part // _LINE) * _LINE for part in (packed_x, partial, packed_y, tile)))
+    return _Layout(*(aligned(part) for part in (packed_x, partial, packed_y, tile)))
 
 
 def _partial_width(plan: Plan) -> int:
@@ -146,9 +143,8 @@ def _body(s: _Site) -> None:
         _barrier(s)
     first, last = _share(s, plan.units)
     with counted_or_empty(f, first, last) as index:
-        left, chunk = over(f, index, plan.chunks), rest(f, index, plan.chunks)
-        left, column = over(f, left, plan.column_panels), rest(f, left, plan.column_panels)
-        depth, batch = over(f, left, s.gemm.batch), rest(f, left, s.gemm.batch)
+        axes = (plan.depth_chunks, s.gemm.batch, plan.column_panels, plan.chunks)
+        depth, batch, column, chunk = digits(f, index, axes)
         _unit(s, _Unit(index, depth, batch, column, chunk), first)
     if plan.depth_chunks > 1:
         _barrier(s)
@@ -175,7 +171,7 @@ def _pack_all_x(s: _Site) -> None:
     first, last = _share(s, batches * plan.row_panels)
     bytes_each = plan.panel_height * gemm.depth * s.size
     with counted_or_empty(f, first, last) as index:
-        batch, panel = over(f, index, plan.row_panels), rest(f, index, plan.row_panels)
+        batch, panel = digits(f, index, (batches, plan.row_panels))
         target = at(f, "%scratch", (index, bytes_each))
 
         def one(run: Run, row: Index) -> None:
@@ -297,13 +293,13 @@ def _store_tile(s: _Site, tile: Tile, base: str, width: int) -> None:
     for r, vectors in enumerate(tile):
         for v, vector in enumerate(vectors):
             place = at(s.f, base, (r * width + v * s.plan.lanes, s.size))
-            store_lanes(s.f, vector, place, s.plan.lanes)
+            store_vector(s.f, vector, place, 1, s.plan.lanes)
 
 
 def _load_row(s: _Site, base: str, vectors: int) -> list[Reg]:
     f, lanes = s.f, s.plan.lanes
     places = [at(f, base, (v * lanes, s.size)) for v in range(vectors)]
-    return [load_lanes(f, place, s.gemm.dtype, lanes, lanes) for place in places]
+    return [load_vector(f, s.gemm.dtype, place, 1, lanes, lanes) for place in places]
 
 
 def _epilogue_row(
@@ -327,7 +323,7 @@ def _add_partials(s: _Site) -> None:
     f, plan, gemm = s.f, s.plan, s.gemm
     first, last = _share(s, gemm.batch * gemm.rows)
     with counted_or_empty(f, first, last) as index:
-        batch, row = over(f, index, gemm.rows), rest(f, index, gemm.rows)
+        batch, row = digits(f, index, (gemm.batch, gemm.rows))
         for run in plan.columns:
             with counted(f, 0, run.count) as panel:
                 column = plus(f, run.start, times(f, panel, run.size))

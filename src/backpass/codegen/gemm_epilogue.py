@@ -1,18 +1,19 @@
 """The epilogue of a product at one vector of its result: rows, columns and batch are known there.
 
-`acc` is the vector of products; ops load, compute and store beside it. An access with stride 1 along
-columns is a vector load, with stride 0 one element spread, any other goes lane by lane. Only the
-wanted lanes touch memory.
+`acc` is the vector of products; ops load, compute and store beside it. An access with stride 1
+along columns is a vector load, with stride 0 one element spread, any other goes lane by lane. Only
+the wanted lanes touch memory.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from backpass.loops.kernel import Access, Gemm, Op
+from backpass.codegen.access import load_scalar, load_vector, splat, store_vector
 from backpass.codegen.counted import Index
-from backpass.codegen.gemm_tile import at, load_lanes, splat, store_lanes
-from backpass.codegen.text import Function, Reg, constant, llvm_type
+from backpass.codegen.gemm_tile import at
+from backpass.codegen.text import Function, Reg, constant
+from backpass.loops.kernel import Access, Gemm, Op
 
 _ARITHMETIC = {"add": "fadd", "sub": "fsub", "mul": "fmul"}
 
@@ -51,13 +52,13 @@ def _op(f: Function, gemm: Gemm, op: Op, values: list[Reg], acc: Reg, place: Pla
             return f.let(text, op.dtype, acc.width)
 
 
-def _pointer(f: Function, gemm: Gemm, access: Access, place: Place, lane: int = 0) -> str:
+def _pointer(f: Function, gemm: Gemm, access: Access, place: Place) -> str:
     size = gemm.buffers[access.buffer].dtype.itemsize
     batch, row, column = access.strides
     return at(
         f,
         f"%b{access.buffer}",
-        (access.offset + lane * column, size),
+        (access.offset, size),
         (place.batch, batch * size),
         (place.row, row * size),
         (place.column, column * size),
@@ -66,25 +67,12 @@ def _pointer(f: Function, gemm: Gemm, access: Access, place: Place, lane: int = 
 
 def _load(f: Function, gemm: Gemm, op: Op, place: Place, lanes: int) -> Reg:
     access: Access = op.param
-    column = access.strides[2]
-    if column == 1:
-        return load_lanes(f, _pointer(f, gemm, access, place), op.dtype, lanes, place.wanted)
-    element = llvm_type(op.dtype)
-    if column == 0:
-        pointer = _pointer(f, gemm, access, place)
-        return splat(f, f.let(f"load {element}, ptr {pointer}", op.dtype), lanes)
-    value = constant(0, op.dtype, lanes)
-    for lane in range(place.wanted):
-        pointer = _pointer(f, gemm, access, place, lane)
-        scalar = f.let(f"load {element}, ptr {pointer}", op.dtype)
-        value = f.let(f"insertelement {value}, {scalar}, i64 {lane}", op.dtype, lanes)
-    return value
+    stride = access.strides[2]
+    pointer = _pointer(f, gemm, access, place)
+    if stride == 0:
+        return splat(f, load_scalar(f, op.dtype, pointer), lanes)
+    return load_vector(f, op.dtype, pointer, stride, lanes, place.wanted)
 
 
 def _store(f: Function, gemm: Gemm, access: Access, value: Reg, place: Place) -> None:
-    if access.strides[2] == 1:
-        store_lanes(f, value, _pointer(f, gemm, access, place), place.wanted)
-        return
-    for lane in range(place.wanted):
-        scalar = f.let(f"extractelement {value}, i64 {lane}", value.dtype)
-        f.emit(f"store {scalar}, ptr {_pointer(f, gemm, access, place, lane)}")
+    store_vector(f, value, _pointer(f, gemm, access, place), access.strides[2], place.wanted)

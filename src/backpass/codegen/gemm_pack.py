@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from backpass.codegen.access import load_vector, store_vector
 from backpass.codegen.counted import Index, counted, counted_or_empty, over, times
-from backpass.codegen.gemm_tile import Stream, at, columns_of, load_lanes, store_lanes
+from backpass.codegen.gemm_tile import Stream, at, columns_of
 from backpass.codegen.text import DType, Function, Reg, constant, llvm_type
 
 
@@ -46,11 +47,11 @@ def _copy(f: Function, panel: Panel, source: Stream, packed: Stream, depth: Inde
             item = v * panel.lanes
             if v < len(wanted):
                 pointer = at(f, source.pointer, (k, source.depth), (item, source.item))
-                value = load_lanes(f, pointer, panel.dtype, panel.lanes, wanted[v])
+                value = load_vector(f, panel.dtype, pointer, 1, panel.lanes, wanted[v])
             else:
                 value = constant(0, panel.dtype, panel.lanes)
             pointer = at(f, packed.pointer, (k, packed.depth), (item, packed.item))
-            store_lanes(f, value, pointer, panel.lanes)
+            store_vector(f, value, pointer, 1, panel.lanes)
 
 
 def _gather(f: Function, panel: Panel, source: Stream, packed: Stream, depth: Index) -> None:
@@ -100,12 +101,12 @@ def _square(
     for item in range(panel.lanes):
         if item < have:
             pointer = at(f, source.pointer, (k, source.depth), (item, source.item))
-            rows.append(load_lanes(f, pointer, panel.dtype, panel.lanes, depths))
+            rows.append(load_vector(f, panel.dtype, pointer, 1, panel.lanes, depths))
         else:
             rows.append(constant(0, panel.dtype, panel.lanes))
     for step, row in enumerate(transpose_registers(f, rows)[:depths]):
         pointer = at(f, packed.pointer, (k, packed.depth), (step, packed.depth))
-        store_lanes(f, row, pointer, panel.lanes)
+        store_vector(f, row, pointer, 1, panel.lanes)
 
 
 def _remaining(
@@ -127,20 +128,49 @@ def _remaining(
 
 
 def transpose_registers(f: Function, rows: list[Reg]) -> list[Reg]:
-    """The transpose of n vectors of n lanes: log2(n) rounds that exchange halves of pairs."""
-    n = len(rows)
-    half = n // 2
-    while half:
-        done = list(rows)
-        for first in range(n):
-            if first & half:
-                continue
-            a, b = rows[first], rows[first | half]
-            low = [i if not i & half else n + (i ^ half) for i in range(n)]
-            high = [i | half if not i & half else n + i for i in range(n)]
-            done[first], done[first | half] = _shuffle(f, a, b, low), _shuffle(f, a, b, high)
+    """The transpose of n vectors of n lanes, in moves that every machine has.
+
+    First 16-byte blocks change places, by rounds that take the even and the odd ones of two
+    vectors, then the elements inside each block, by rounds that interleave two vectors.
+    """
+    n, size = len(rows), rows[0].dtype.itemsize
+    inside = min(n, 16 // size)
+    blocks = n // inside
+    moved = [_transpose_blocks(f, rows[s::inside], inside) for s in range(inside)]
+    result: list[Reg] = []
+    for block in range(blocks):
+        result += _transpose_inside(f, [column[block] for column in moved], inside)
+    return result
+
+
+def _transpose_blocks(f: Function, rows: list[Reg], block: int) -> list[Reg]:
+    """`rows` are as many as the blocks of `block` elements in each of them."""
+    count, n = len(rows), rows[0].width
+    places = list(range(2 * n))
+    pieces = [places[i : i + block] for i in range(0, 2 * n, block)]
+    even, odd = [[i for piece in pieces[first::2] for i in piece] for first in (0, 1)]
+    for _ in range(count.bit_length() - 1):
+        pairs = list(zip(rows[::2], rows[1::2], strict=True))
+        rows = [_shuffle(f, a, b, even) for a, b in pairs] + [
+            _shuffle(f, a, b, odd) for a, b in pairs
+        ]
+    return rows
+
+
+def _transpose_inside(f: Function, rows: list[Reg], block: int) -> list[Reg]:
+    """`rows` are as many as the elements of a block."""
+    n, half = rows[0].width, block // 2
+    low: list[int] = []
+    high: list[int] = []
+    for start in range(0, n, block):
+        for i in range(half):
+            low += [start + i, n + start + i]
+            high += [start + half + i, n + start + half + i]
+    for _ in range(block.bit_length() - 1):
+        done: list[Reg] = []
+        for a, b in zip(rows[:half], rows[half:], strict=True):
+            done += [_shuffle(f, a, b, low), _shuffle(f, a, b, high)]
         rows = done
-        half //= 2
     return rows
 
 

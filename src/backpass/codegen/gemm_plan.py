@@ -1,9 +1,10 @@
 """From a Gemm and a Machine to tiles, panels and packing: all that `gemm.py` decides, as data.
 
 A Plan cuts the rows and the columns of the product into runs of equal panels (128 rows are eight
-panels of 13 and two of 12, never nine of 14 and one of 2); a tile is one row panel by one column panel,
-held in registers over its whole depth. It is a pure function of shape, strides and machine, so the
-order of every operation is too. Threads share out units: a column panel by a chunk of row panels.
+panels of 13 and two of 12, never nine of 14 and one of 2); a tile is one row panel by one column
+panel, held in registers over its whole depth. It is a pure function of shape, strides and machine,
+so the order of every operation is too. Threads share out units: a column panel by a chunk of row
+panels.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from backpass.loops.kernel import Access, Gemm, Indexed, Op
 from backpass.codegen.machine import Machine
+from backpass.loops.kernel import Access, Gemm, Indexed, Op
 
 _UNITS = 64  # as many units as this give many threads equal shares
 _LEAST_CHUNK = 64  # rows over which a packed column panel should be used
@@ -40,10 +41,10 @@ class Run:
 class Plan:
     """How a product is computed; `product` is it, with rows and columns exchanged if `swapped`.
 
-    A tile has `lanes` elements a vector and `vectors` vectors a row. `chunks` cuts the row panels for
-    threads. The depth is cut into `depth_chunk`s whose sums are added in order: one if all are summed at
-    once. `pack_x` copies x into row panels for all threads, `pack_y` each column panel for the thread
-    that uses it. `in_registers` says that the epilogue runs on the tile's registers.
+    A tile has `lanes` elements a vector and `vectors` vectors a row. `chunks` cuts the row panels
+    for threads. The depth is cut into `depth_chunk`s whose sums are added in order: one if all are
+    summed at once. `pack_x` copies x into row panels for all threads, `pack_y` each column panel
+    for the thread that uses it. `in_registers`: the epilogue runs on the tile's registers.
     """
 
     product: Gemm
@@ -72,7 +73,7 @@ class Plan:
     @property
     def depth_chunks(self) -> int:
         """How many sums over a part of the depth are added for one element."""
-        return -(-self.product.depth // self.depth_chunk)
+        return max(1, -(-self.product.depth // self.depth_chunk))
 
     @property
     def units(self) -> int:
@@ -246,8 +247,9 @@ def _depth_chunk(plan: Plan, machine: Machine) -> int:
     if tiles < _FEW_TILES and gemm.depth >= 4 * _DEPTH_CHUNK:
         most = _DEPTH_CHUNK
     most = max(most, 128)
-    chunks = -(-gemm.depth // most)
-    return -(-gemm.depth // chunks)
+    depth = max(gemm.depth, 1)
+    chunks = -(-depth // most)
+    return -(-depth // chunks)
 
 
 def _chunks(plan: Plan) -> int:

@@ -2,14 +2,15 @@
 
 One step along the depth loads the vectors of a row of y, and for each row of the tile spreads one
 element of x over a vector and adds their products. An element has one accumulator and its terms are
-added in the order of the depth, so its bits do not depend on the tile it is in. Written as it should
-run: LLVM folds the addresses into the instructions and has nothing to optimise.
+added in the order of the depth, so its bits do not depend on the tile it is in. Written as it
+should run: LLVM folds the addresses into the instructions and has nothing to optimise.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from backpass.codegen.access import load_scalar, load_vector, splat, suffix
 from backpass.codegen.counted import Index, address, plus, times
 from backpass.codegen.text import DType, Function, Reg, constant, llvm_type
 
@@ -116,12 +117,11 @@ def _step(
     row: list[Reg] = []
     for v, wanted in enumerate(shape.wanted):
         pointer = address(f, yp, step * y.depth + v * lanes * y.item)
-        row.append(load_lanes(f, pointer, dtype, lanes, lanes if padded else wanted))
+        row.append(load_vector(f, dtype, pointer, 1, lanes, lanes if padded else wanted))
     result: Tile = []
     for r in range(shape.rows):
         pointer = address(f, xp, step * x.depth + r * x.item)
-        element = f.let(f"load {llvm_type(dtype)}, ptr {pointer}", dtype)
-        spread = splat(f, element, lanes)
+        spread = splat(f, load_scalar(f, dtype, pointer), lanes)
         result.append([_madd(f, shape, spread, y_, a) for y_, a in zip(row, tile[r], strict=True)])
     return result
 
@@ -130,51 +130,9 @@ def _madd(f: Function, shape: Shape, a: Reg, b: Reg, c: Reg) -> Reg:
     if not shape.fused:
         product = f.let(f"fmul {a}, {b.name}", a.dtype, a.width)
         return f.let(f"fadd {c}, {product.name}", a.dtype, a.width)
-    name = f"@llvm.fma.{vector_suffix(a)}"
+    name = f"@llvm.fma.{suffix(a.dtype, a.width)}"
     f.module.declare(f"declare {a.type} {name}({a.type}, {a.type}, {a.type})")
     return f.let(f"call {a.type} {name}({a}, {b}, {c})", a.dtype, a.width)
-
-
-def vector_suffix(reg: Reg) -> str:
-    """The end of an intrinsic's name for this type: v16f32."""
-    return f"v{reg.width}{reg.dtype.kind}{reg.dtype.itemsize * 8}"
-
-
-def splat(f: Function, element: Reg, lanes: int) -> Reg:
-    """A scalar in every lane."""
-    vector = llvm_type(element.dtype, lanes)
-    first = f.let(f"insertelement {vector} poison, {element}, i64 0", element.dtype, lanes)
-    zeros = f"<{lanes} x i32> zeroinitializer"
-    return f.let(f"shufflevector {first}, {vector} poison, {zeros}", element.dtype, lanes)
-
-
-def load_lanes(f: Function, pointer: str, dtype: DType, lanes: int, wanted: int) -> Reg:
-    """A vector of neighbours; lanes from `wanted` on are zero and are not read."""
-    vector = llvm_type(dtype, lanes)
-    if wanted == lanes:
-        return f.let(f"load {vector}, ptr {pointer}, align {dtype.itemsize}", dtype, lanes)
-    mask = f"<{lanes} x i1>"
-    name = f"@llvm.masked.load.v{lanes}{dtype.kind}{dtype.itemsize * 8}.p0"
-    f.module.declare(f"declare {vector} {name}(ptr, {mask}, {vector})")
-    place = f"ptr align {dtype.itemsize} {pointer}"
-    first = _mask(lanes, wanted)
-    return f.let(f"call {vector} {name}({place}, {first}, {vector} zeroinitializer)", dtype, lanes)
-
-
-def store_lanes(f: Function, value: Reg, pointer: str, wanted: int) -> None:
-    """Store the first `wanted` lanes as neighbours."""
-    size, lanes = value.dtype.itemsize, value.width
-    if wanted == lanes:
-        f.emit(f"store {value}, ptr {pointer}, align {size}")
-        return
-    name = f"@llvm.masked.store.{vector_suffix(value)}.p0"
-    f.module.declare(f"declare void {name}({value.type}, ptr, <{lanes} x i1>)")
-    f.emit(f"call void {name}({value}, ptr align {size} {pointer}, {_mask(lanes, wanted)})")
-
-
-def _mask(lanes: int, wanted: int) -> str:
-    bits = ", ".join("i1 true" if lane < wanted else "i1 false" for lane in range(lanes))
-    return f"<{lanes} x i1> <{bits}>"
 
 
 def at(f: Function, pointer: str, *steps: tuple[Index, int]) -> str:
