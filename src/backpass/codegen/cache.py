@@ -1,8 +1,8 @@
 """The object cache: machine code on disk, so that a program is compiled once on a machine.
 
-A file is `KEY.bpo` in `config.cache_dir()`: a line of text, the SHA-256 of the rest, the rest. KEY is the
-SHA-256 of all that the code depends on. Nothing is unpickled; what loads is checked byte for byte
-against its checksum, in a folder that only this user may write.
+A file is `KEY.bpo` in `config.cache_dir()`: a line of text, the SHA-256 of the rest, the rest. KEY
+is the SHA-256 of all that the code depends on. Nothing is unpickled; what loads is checked byte for
+byte against its checksum, and lies in a folder that only this user may write.
 
 Invariant: the cache never fails a program. Whatever is wrong with it (no home, a full disk, a
 damaged file) costs a compilation, and one warning where someone should know.

@@ -11,8 +11,6 @@ Invariant: one thread at a time is inside LLVM, and none is when the process for
 from __future__ import annotations
 
 import itertools
-import os
-import threading
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -21,11 +19,11 @@ import llvmlite.binding  # pyright: ignore[reportMissingTypeStubs]
 
 from backpass.codegen import cache
 from backpass.codegen.machine import Machine
+from backpass.codegen.once import once, process_lock
 from backpass.codegen.runtime import runtime_text
 
 llvm: Any = llvmlite.binding  # it has no types
 
-_LOCK = threading.RLock()
 _NUMBERS = itertools.count()
 _OPTIONS = "opt=2 pic small"  # part of the cache's key: what else object code depends on
 
@@ -56,9 +54,8 @@ def load(text: str, machine: Machine) -> Library:
     Raises:
         RuntimeError: LLVM cannot read or verify the text, which is a fault of whoever wrote it.
     """
-    _start()
     whole = "\n".join([text, runtime_text(text), _attributes(machine)])
-    with _LOCK:
+    with process_lock():
         key = cache.key_of(whole, _llvm_version(), machine.cpu, machine.features, _OPTIONS)
         code = cache.read(key)
         if code is None:
@@ -69,7 +66,7 @@ def load(text: str, machine: Machine) -> Library:
 
 def compile_text(text: str, machine: Machine) -> bytes:
     """The object code of a whole module."""
-    with _LOCK:
+    with process_lock():
         target = _target_machine(machine)
         module = llvm.parse_assembly(text)
         module.verify()
@@ -78,7 +75,7 @@ def compile_text(text: str, machine: Machine) -> bytes:
 
 def assembly(text: str, machine: Machine) -> str:
     """The assembly of a module, to be read by people."""
-    with _LOCK:
+    with process_lock():
         whole = "\n".join([text, runtime_text(text), _attributes(machine)])
         return _target_machine(machine).emit_assembly(llvm.parse_assembly(whole))
 
@@ -108,15 +105,12 @@ def _attributes(machine: Machine) -> str:
 
 
 def _llvm_version() -> str:
-    return ".".join(map(str, llvm.llvm_version_info))
+    version = ".".join(map(str, llvm.llvm_version_info))
+    return f"{version} {llvm.get_default_triple()}"
 
 
-@lru_cache(maxsize=1)
+@once
 def _start() -> None:
-    """Start LLVM; from now on a fork waits until no thread is inside it."""
-    os.register_at_fork(
-        before=_LOCK.acquire, after_in_parent=_LOCK.release, after_in_child=_LOCK.release
-    )
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
 
@@ -129,7 +123,7 @@ def _target_machine(machine: Machine) -> Any:
     )
 
 
-@lru_cache(maxsize=1)
+@once
 def _jit() -> Any:
     _start()
     target = llvm.Target.from_default_triple().create_target_machine(

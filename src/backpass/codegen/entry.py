@@ -22,7 +22,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -30,6 +29,7 @@ import numpy as np
 from backpass.codegen import engine, threads
 from backpass.codegen.entry_text import ARGUMENT, ARGUMENT_BYTES, entry_text
 from backpass.codegen.machine import host
+from backpass.codegen.once import once
 from backpass.codegen.runtime import (
     CONTEXT,
     PARALLEL,
@@ -37,7 +37,7 @@ from backpass.codegen.runtime import (
     SHORT,
     slot_offset,
 )
-from backpass.codegen.threads import Block, aligned_block, get, put
+from backpass.codegen.services import Block, aligned_block, get, put, services
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Entry = Callable[..., "int | None"]
@@ -118,11 +118,12 @@ class Context:
         total = size + ARGUMENT_BYTES * len(self.arguments) + 8 * dims
         self.block = aligned_block(total).view(_ContextBlock)
         self.block.kept = {}
-        self._put("services", threads.services().ctypes.data)
+        self._put("services", services().ctypes.data)
         self._put("flags", PARALLEL * parallel | SHORT * short)
         self._put("count", len(self.arguments))
         self._put("arguments", self.address + size)
         self._describe(size, size + ARGUMENT_BYTES * len(self.arguments))
+        self.keep("arguments", self.arguments)  # native code compares addresses of their dtypes
 
     @property
     def address(self) -> int:
@@ -153,6 +154,8 @@ class Context:
         for spec in self.arguments:
             if not 0 <= spec.slot < self.slots:
                 raise IndexError(f"slot {spec.slot} of {self.slots}")
+            if spec.dtype.kind not in "biufc" or not spec.dtype.isnative:
+                raise TypeError(f"a program takes native numbers, not {spec.dtype}")
             flags = _C_CONTIGUOUS | _ALIGNED | _WRITEABLE * spec.writeable
             for name, value in (
                 ("slot", slot_offset(spec.slot)),
@@ -194,40 +197,20 @@ def _new_builtin(block: Block) -> Entry:
     return make(ctypes.addressof(_method()), block, None)
 
 
-@lru_cache(maxsize=1)
+@once
 def _method() -> _MethodDef:
     """The one definition that all entries share: they differ in the context they belong to."""
-    _fill_services(threads.services())
+    threads.prepare()
+    put(services(), SERVICES["wait_until_free"], id(_wait_until_free))
     return _MethodDef(b"step", _library().address("bp_entry"), _METH_FASTCALL, None)
 
 
-@lru_cache(maxsize=1)
+@once
 def _library() -> engine.Library:
     return engine.load(entry_text(object.__basicsize__), host())
 
 
-def _fill_services(block: Block) -> None:
-    """Tell native code where Python's own functions and objects are."""
-    for name, symbol in (
-        ("save_thread", "PyEval_SaveThread"),
-        ("restore_thread", "PyEval_RestoreThread"),
-        ("check_signals", "PyErr_CheckSignals"),
-        ("thread_ident", "PyThread_get_thread_ident"),
-        ("call_no_args", "PyObject_CallNoArgs"),
-        ("call_one_arg", "PyObject_CallOneArg"),
-        ("decref", "Py_DecRef"),
-        ("incref", "Py_IncRef"),
-        ("long", "PyLong_FromLong"),
-    ):
-        function = getattr(ctypes.pythonapi, symbol)
-        put(block, SERVICES[name], ctypes.cast(function, ctypes.c_void_p).value or 0)
-    put(block, SERVICES["none"], id(None))
-    put(block, SERVICES["ndarray"], id(np.ndarray))
-    put(block, SERVICES["start_team"], id(threads.team))
-    put(block, SERVICES["wait_until_free"], id(_wait_until_free))
-
-
-@lru_cache(maxsize=1)
+@once
 def fast_entries_work() -> bool:
     """Whether array objects lie in memory as native code reads them."""
     if sys.implementation.name != "cpython" or not getattr(sys, "_is_gil_enabled", lambda: True)():
@@ -268,11 +251,9 @@ def _lies_as_expected(array: Array) -> bool:
 
 def _wait_until_free(block: Block) -> None:
     """Wait until another thread's call of the same program has ended."""
-    state: Any = ctypes.pythonapi.PyThreadState_Get
-    state.restype = ctypes.c_void_p
-    me, pause = state(), 20e-6
+    pause = 20e-6
     while _runs(block):
-        if get(block, CONTEXT["thread_state"]) == me:
+        if get(block, CONTEXT["owner"]) == threading.get_ident():
             raise RuntimeError("a program was called again by a signal handler while it ran")
         time.sleep(pause)
         pause = min(2 * pause, 1e-3)
@@ -280,7 +261,7 @@ def _wait_until_free(block: Block) -> None:
 
 def _runs(block: Block) -> bool:
     """Whether a thread of this process runs the program; a forked child forgets its parent's."""
-    return get(block, CONTEXT["busy"]) == get(threads.services(), SERVICES["generation"])
+    return get(block, CONTEXT["busy"]) == get(services(), SERVICES["generation"])
 
 
 class _SlowEntry:
@@ -300,7 +281,7 @@ class _SlowEntry:
             _wait_until_free(context.block)
             with self.lock:
                 if not _runs(context.block):
-                    generation = get(threads.services(), SERVICES["generation"])
+                    generation = get(services(), SERVICES["generation"])
                     put(context.block, CONTEXT["busy"], generation)
                     break
         try:

@@ -92,7 +92,7 @@ _ENTER = f"""
 ; Run a program that is free and whose slots are bound; called and left with the interpreter's lock.
 define void @bp_enter(ptr %context) #0 {{
 entry:
-{fields("context", CONTEXT, "services", "flags", "busy", "thread_state", "polling")}
+{fields("context", CONTEXT, "services", "flags", "busy", "thread_state", "polling", "owner")}
   %services = load ptr, ptr %context.services
 {fields("services", SERVICES, "save_thread", "restore_thread", "thread_ident", "main_thread")}
 {fields("services", SERVICES, "run", "generation")}
@@ -111,6 +111,7 @@ release:
   %on.main = icmp eq i64 %me, %main
   %polls = zext i1 %on.main to i64
   %generation = load i64, ptr %services.generation
+  store i64 %me, ptr %context.owner
   store i64 %polls, ptr %context.polling
   store i64 %generation, ptr %context.busy
   %save = load ptr, ptr %services.save_thread
@@ -120,7 +121,7 @@ release:
   %state1 = load ptr, ptr %context.thread_state
   %restore = load ptr, ptr %services.restore_thread
   call void %restore(ptr %state1)
-  store ptr null, ptr %context.thread_state
+  store i64 0, ptr %context.owner
   store i64 0, ptr %context.busy
   ret void
 }}

@@ -74,7 +74,8 @@ CONTEXT = {
     "polled": 96,  # when, in ns
     "polling": 104,
     "busy": 112,  # the generation in which it runs; 0 if it does not
-    "flags": 120,
+    "owner": 120,  # the thread that runs it
+    "flags": 184,
     "count": 128,
     "arguments": 136,
 }

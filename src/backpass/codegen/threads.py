@@ -1,4 +1,4 @@
-"""The team: workers that wait in native code for a program to run, and the process's services.
+"""The team: workers that wait in native code for a program to run.
 
 A worker is a Python thread that enters the native loop `bp_worker` once and stays there without the
 interpreter's lock. The team starts when the first parallel program runs, with as many threads as
@@ -13,43 +13,20 @@ from __future__ import annotations
 import atexit
 import ctypes
 import os
-import platform
-import sys
 import threading
 import time
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any
-
-import numpy as np
 
 from backpass import config
 from backpass.codegen import engine
 from backpass.codegen.machine import host
-from backpass.codegen.runtime import SERVICES, SERVICES_BYTES, TEAM, TEAM_BYTES, team_text
-
-Block = np.ndarray[tuple[int], np.dtype[np.uint8]]
+from backpass.codegen.once import once, process_lock
+from backpass.codegen.runtime import SERVICES, TEAM, TEAM_BYTES, team_text
+from backpass.codegen.services import Block, aligned_block, get, put, services
 
 _SPIN_SECONDS = 4e-6
-_FUTEX_NUMBERS = {"x86_64": 202, "aarch64": 98, "arm64": 98, "riscv64": 98, "ppc64le": 221}
 _STOP_SECONDS = 1.0
-
-
-def aligned_block(size: int) -> Block:
-    """Zeroed bytes that begin at a multiple of 64."""
-    whole = np.zeros(size + 64, np.uint8)
-    skip = -whole.ctypes.data % 64
-    return whole[skip : skip + size]
-
-
-def put(block: Block, offset: int, value: int) -> None:
-    """Set the 64-bit word at `offset`."""
-    block[offset : offset + 8].view(np.int64)[0] = np.uint64(value & (2**64 - 1)).astype(np.int64)
-
-
-def get(block: Block, offset: int) -> int:
-    """The 64-bit word at `offset`."""
-    return int(block[offset : offset + 8].view(np.uint64)[0])
 
 
 @dataclass(slots=True)
@@ -61,6 +38,7 @@ class Team:
 
     @property
     def address(self) -> int:
+        """Where it lies: `%team` of kernels."""
         return self.block.ctypes.data
 
     @property
@@ -70,45 +48,76 @@ class Team:
 
 
 @dataclass(slots=True)
-class _State:
-    """What a process has of this module; a forked child changes it."""
+class _Now:
+    """The process's team; those it had are kept, since native code may still look at them."""
 
-    lock: threading.RLock = field(default_factory=threading.RLock)
     team: Team | None = None
-    retired: list[Team] = field(default_factory=list[Team])  # native code may still look at them
+    retired: list[Team] = field(default_factory=list[Team])
+
+    def forget(self) -> None:
+        """Have no team."""
+        put(services(), SERVICES["team"], 0)
+        if self.team is not None:
+            self.retired.append(self.team)
+        self.team = None
 
 
-_STATE = _State()
+_NOW = _Now()
 
 
 def team() -> Team:
-    """The process's team, started if need be."""
-    with _STATE.lock:
-        if _STATE.team is None:
-            _STATE.team = _started(config.num_threads())
-            put(services(), SERVICES["team"], _STATE.team.address)
-        return _STATE.team
+    """The process's team, started if need be.
+
+    Raises:
+        ConfigError: the environment asks for what is no number of threads.
+    """
+    with process_lock():
+        if _NOW.team is None:
+            _NOW.team = _started(config.num_threads())
+            put(services(), SERVICES["team"], _NOW.team.address)
+        return _NOW.team
 
 
 def stop() -> bool:
     """End the workers; the next parallel program starts others. False: a program is running."""
-    with _STATE.lock:
-        old = _STATE.team
+    with process_lock():
+        old = _NOW.team
         if old is None:
             return True
         if not _native("bp_stop", ctypes.c_int64, ctypes.c_void_p)(old.address):
             return False
-        put(services(), SERVICES["team"], 0)
-        _STATE.team = None
-        _STATE.retired.append(old)
+        _NOW.forget()
     end = time.monotonic() + _STOP_SECONDS
     for worker in old.workers:
         worker.join(max(0.0, end - time.monotonic()))
     return True
 
 
+def prepare() -> None:
+    """Let native code run steps and start the team; done once."""
+    _prepared()
+
+
+@once
+def _prepared() -> bool:
+    put(services(), SERVICES["run"], _library().address("bp_run"))
+    put(services(), SERVICES["start_team"], id(team))
+    os.register_at_fork(after_in_child=_after_fork)
+    atexit.register(stop)
+    return True
+
+
+def _after_fork() -> None:
+    """In a forked child only the thread that forked goes on, and it is the main one."""
+    block = services()
+    put(block, SERVICES["generation"], get(block, SERVICES["generation"]) + 1)
+    put(block, SERVICES["main_thread"], threading.get_ident())
+    _NOW.forget()
+
+
 def _started(wanted: int) -> Team:
     """A team of `wanted` threads, or of as many as can be had."""
+    prepare()
     found = Team(aligned_block(TEAM_BYTES))
     put(found.block, TEAM["services"], services().ctypes.data)
     put(found.block, TEAM["spins"], _spins() if wanted <= config.available_cpus() else 1)
@@ -126,48 +135,7 @@ def _started(wanted: int) -> Team:
     return found
 
 
-@lru_cache(maxsize=1)
-def services() -> Block:
-    """The process's table of addresses that native code calls (`runtime.SERVICES`)."""
-    block = aligned_block(SERVICES_BYTES)
-    system: Any = ctypes.CDLL(None)
-    for name, symbol in (
-        ("yield", "sched_yield"),
-        ("nanosleep", "nanosleep"),
-        ("clock_gettime", "clock_gettime"),
-    ):
-        put(block, SERVICES[name], _address_of(getattr(system, symbol)))
-    number = _FUTEX_NUMBERS.get(platform.machine())
-    if sys.platform == "linux" and number is not None and sys.byteorder == "little":
-        put(block, SERVICES["syscall"], _address_of(system.syscall))
-        put(block, SERVICES["futex"], number)
-    coarse = getattr(time, "CLOCK_MONOTONIC_COARSE", 6 if sys.platform == "linux" else None)
-    put(block, SERVICES["clock"], time.CLOCK_MONOTONIC if coarse is None else coarse)
-    put(block, SERVICES["generation"], 1)
-    put(block, SERVICES["main_thread"], threading.main_thread().ident or 0)
-    put(block, SERVICES["run"], _library().address("bp_run"))
-    os.register_at_fork(after_in_child=_forget_workers)
-    atexit.register(stop)
-    return block
-
-
-def _address_of(function: Any) -> int:
-    return ctypes.cast(function, ctypes.c_void_p).value or 0
-
-
-def _forget_workers() -> None:
-    """In a forked child only the thread that forked goes on, and it is the main one."""
-    block = services()
-    put(block, SERVICES["team"], 0)
-    put(block, SERVICES["generation"], get(block, SERVICES["generation"]) + 1)
-    put(block, SERVICES["main_thread"], threading.get_ident())
-    _STATE.lock = threading.RLock()
-    if _STATE.team is not None:
-        _STATE.retired.append(_STATE.team)
-    _STATE.team = None
-
-
-@lru_cache(maxsize=1)
+@once
 def _library() -> engine.Library:
     return engine.load(team_text(), host())
 
@@ -177,9 +145,9 @@ def _native(name: str, result: Any, *arguments: Any) -> Any:
     return ctypes.CFUNCTYPE(result, *arguments)(_library().address(name))
 
 
-@lru_cache(maxsize=1)
+@once
 def _spins() -> int:
-    """How many turns of a spinning loop fill the time before a thread yields or sleeps."""
+    """How many turns of a spinning loop fill the time before a thread yields."""
     spin = _native("bp_spin", None, ctypes.c_int64)
     best = min(_timed(spin, 500) for _ in range(5))
     return max(1, int(_SPIN_SECONDS / best * 500))
