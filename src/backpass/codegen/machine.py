@@ -10,8 +10,11 @@ import os
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
-import llvmlite.binding as llvm
+import llvmlite.binding  # pyright: ignore[reportMissingTypeStubs]
+
+llvm: Any = llvmlite.binding  # it has no types
 
 _CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
@@ -41,7 +44,7 @@ class Machine:
 @lru_cache(maxsize=1)
 def host() -> Machine:
     """The machine this process runs on."""
-    found = dict(llvm.get_host_cpu_features())
+    found: dict[str, bool] = dict(llvm.get_host_cpu_features())
     wide, registers = _vectors(found)
     l1, l2, l3 = cache_sizes(_CACHES)
     flags = ",".join(("+" if on else "-") + name for name, on in sorted(found.items()))
