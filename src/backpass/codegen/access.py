@@ -117,6 +117,38 @@ def load_vector(
     return _from_memory(f, Reg(lanes, kept, width), dtype)
 
 
+def load_guarded(
+    f: Function, dtype: DType, pointer: str, stride: int, guard: Reg, count: int
+) -> Reg:
+    """The lanes for which the guard holds, of the first `count`, `stride` apart; the rest are 0."""
+    kept, width = stored_type(dtype), guard.width
+    lane = f"<{width} x i1>"
+    if width == 1:
+        mask = f.let_raw(f"insertelement {lane} poison, {guard}, i64 0", "m")
+    else:
+        alive = mask_literal([k < count for k in range(width)])
+        mask = guard.name if count >= width else f.let_raw(f"and {guard}, {alive}", "m")
+    kind = f"<{width} x {llvm_type(kept)}>"
+    suffixed = suffix(kept, width) if width > 1 else f"v1{suffix(kept, 1)}"
+    if stride == 1 or width == 1:
+        name = f"@llvm.masked.load.{suffixed}.p0"
+        f.module.declare(f"declare {kind} {name}(ptr, i32, {lane}, {kind})")
+        source = f"ptr {pointer}"
+    else:
+        places = lane_numbers(0, stride, width)
+        source = f.let_raw(f"getelementptr {llvm_type(kept)}, ptr {pointer}, {places}", "p")
+        name = f"@llvm.masked.gather.{suffixed}.v{width}p0"
+        f.module.declare(f"declare {kind} {name}(<{width} x ptr>, i32, {lane}, {kind})")
+        source = f"<{width} x ptr> {source}"
+    call = (
+        f"call {kind} {name}({source}, i32 {kept.itemsize}, {lane} {mask}, {kind} zeroinitializer)"
+    )
+    if width > 1:
+        return _from_memory(f, f.let(call, kept, width), dtype)
+    vector = f.let_raw(call, "v")
+    return _from_memory(f, f.let(f"extractelement {kind} {vector}, i64 0", kept), dtype)
+
+
 def store_vector(f: Function, x: Reg, pointer: str, stride: int, count: int) -> None:
     """The first `count` lanes, to elements `stride` apart."""
     dtype, width = x.dtype, x.width

@@ -273,6 +273,8 @@ class Body:
                 self._values[number] = self._indices(task, visit)
             case "reduce" | "scan":
                 self._reduce(task, visit)
+            case "wrap":
+                self._values[number] = self._wrapped(task, visit)
             case _:
                 counts = range(len(visit.counts)) if task.vector else (0,)
                 self._values[number] = tuple(
@@ -313,13 +315,21 @@ class Body:
 
     def _load(self, task: Task, visit: Visit) -> Value:
         f, dtype = self._f, task.op.dtype
+        guard = task.op.args if task.op.code == "load" else ()
         if not task.vector:
-            return (access.load_scalar(f, dtype, self._place(task, visit, 0)),)
+            place = self._place(task, visit, 0)
+            if guard:
+                return (access.load_guarded(f, dtype, place, 0, self._get(guard[0], 0, False), 1),)
+            return (access.load_scalar(f, dtype, place),)
         stride = self._lane_stride(pointer_key(task.number, task.op))
         vectors: list[Reg] = []
         for u, count in enumerate(visit.counts):
             place = self._place(task, visit, u)
             alive = self._alive(task, count)
+            if guard:
+                mask = self._get(guard[0], u, True)
+                vectors.append(access.load_guarded(f, dtype, place, stride, mask, alive))
+                continue
             vectors.append(access.load_vector(f, dtype, place, stride, self._plan.width, alive))
         return tuple(vectors)
 
@@ -359,6 +369,18 @@ class Body:
             args = [self._get(a, u, task.vector) for a in task.op.args]
             offsets.append(access.wrap_indices(self._f, args, task.op.param, count))
         return tuple(offsets)
+
+    def _wrapped(self, task: Task, visit: Visit) -> Value:
+        """An index checked and counted from the end where it is negative."""
+        f, extent = self._f, task.op.param
+        counts = visit.counts if task.vector else (1,)
+        found: list[Reg] = []
+        for u, count in enumerate(counts):
+            x, inside = access.wrapped(f, self._get(task.op.args[0], u, task.vector), extent)
+            access.report_invalid(f, inside, count)
+            zero = constant(0, INT64, x.width)
+            found.append(f.let(f"select {inside}, {x}, {zero}", INT64, x.width))
+        return tuple(found)
 
     def _advance(self, task: Task, visit: Visit) -> None:
         """Move the pointer of a load_at by an offset that all lanes share."""

@@ -132,8 +132,13 @@ class _Run:
         args = [self.values[a] for a in op.args]
         match op.code:
             case "load":
-                place = np.where(self.alive(loops), self.place(op.param), 0)
-                return np.asarray(self.buffers[op.param.buffer][place])
+                read = self.alive(loops)
+                if args:
+                    read = read & args[0]
+                found = self.buffers[op.param.buffer][np.where(read, self.place(op.param), 0)]
+                return np.where(args[0], found, np.zeros((), op.dtype)) if args else found
+            case "wrap":
+                return self.wrap(args[0], op.param, loops)
             case "load_at":
                 return self.load_at(op.param, args, loops)
             case "store":
@@ -151,6 +156,14 @@ class _Run:
             case _:
                 further = () if op.param is None else (op.param,)
                 return np.asarray(self.references[op.code](*args, *further), op.dtype)
+
+    def wrap(self, x: Array, extent: int, loops: bool) -> Array:
+        """An index counted from the end where it is negative; out of range the status is set."""
+        wrapped = np.where(x < 0, x + extent, x)
+        inside = (wrapped >= 0) & (wrapped < extent)
+        if not np.all(inside | ~self.alive(loops)):
+            self.status = 1
+        return np.where(inside, wrapped, 0)
 
     def load_at(self, indexed: Indexed, indices: Sequence[Array], loops: bool) -> Array:
         """A load through indices; out of range the status is set and index 0 read."""

@@ -178,15 +178,21 @@ def _check_access_op(domain: _Domain, where: str, loops: bool, op: Op, types: li
         f"{where}: strides {access.strides} along axes that are not visited",
     )
     low, high = span(access, domain.extents, domain.clip, axes)
+    guarded = op.code == "load" and bool(op.args)
     if indexed:
         low, high = indexed_span(op.param, low, high)
         _require(
             len(op.args) == len(op.param.strides) >= 1 and all(t == _INT64 for t in types),
             f"{where}: {len(op.args)} indices of {types}",
         )
-    _require(low >= 0 and high < buffer.size, f"{where}: elements {low} to {high} of {buffer.size}")
+    _require(
+        guarded or (low >= 0 and high < buffer.size),
+        f"{where}: elements {low} to {high} of {buffer.size}",
+    )
     if op.code == "load":
-        _require(not op.args, f"{where}: a load has no arguments")
+        _require(
+            [t.kind for t in types] in ([], ["b"]), f"{where}: a load takes one guard, not {types}"
+        )
     if op.code == "store":
         _require(buffer.written, f"{where}: buffer {access.buffer} is not said to be written")
         _require(types == [op.dtype], f"{where}: stores {types} as {op.dtype}")
