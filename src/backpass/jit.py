@@ -67,12 +67,10 @@ class Jitted:
         except _ClosesOverTracedError:
             return self.function(*args, **options)
         cells = [cell.read() for cell in found.cells]
-        outputs = compiled.program([*found.arrays, *cells])
-        count = len(outputs) - len(compiled.written)
-        for place, array in zip(compiled.written, outputs[count:], strict=True):
-            found.cells[place].write(array)
+        arrays = _apart(found.arrays, cells) if compiled.written else found.arrays
+        outputs = compiled.program([*arrays, *cells])
         structure = _renamed(compiled.structure, found.cells)
-        return unflatten(structure, [to_result(x) for x in outputs[:count]])
+        return unflatten(structure, [to_result(x) for x in outputs])
 
     def graph(self, *args: Any, **options: Any) -> Graph:
         """The graph that a call with these arguments runs, after the passes."""
@@ -208,9 +206,16 @@ def _compile(function: Function, found: _Arguments) -> Compiled:
         )
     graph = verify(dce(cse(simplify(captured.graph))))
     places = {cell: i for i, cell in enumerate(found.cells)}
-    return Compiled(
-        compile_graph(graph), tuple([places[c] for c in written]), _numbered(structure, places)
-    )
+    written_places = tuple([places[c] for c in written])
+    updates = {len(outputs) + k: len(inputs) + p for k, p in enumerate(written_places)}
+    program = compile_graph(graph, updates)
+    return Compiled(program, written_places, _numbered(structure, places))
+
+
+def _apart(arrays: list[Any], cells: list[Any]) -> list[Any]:
+    """The arrays, copied where they are a Cell's own memory, which the program may write to."""
+    owned = {id(c) for c in cells}
+    return [np.array(x) if id(x) in owned or id(x.base) in owned else x for x in arrays]
 
 
 def _numbered(structure: Tree, places: dict[Cell, int]) -> Tree:

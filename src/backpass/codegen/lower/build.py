@@ -174,7 +174,7 @@ def _scatter(name: str, node: Node) -> Bound:
         if v.node is not None and is_view(v.node):
             raise MustCopyError(node, i)
     keys = (node, *map(key_of, node.inputs))
-    return Bound(kernel, keys)
+    return Bound(kernel, keys, node.types[0].size + updates.type.size)
 
 
 __all__ = ["Place", "kernels_of", "number", "variable"]

@@ -168,7 +168,7 @@ class Product:
             tuple(ops),
             multiplied >= PARALLEL_PRODUCT,
         )
-        return Bound(kernel, tuple(buffers.keys))
+        return Bound(kernel, tuple(buffers.keys), multiplied)
 
     def _runs_along_rows(self, entries: Sequence[Entry]) -> bool:
         """Whether the epilogue's memory lies side by side along the rows rather than the columns."""

@@ -43,6 +43,7 @@ class Bound:
 
     kernel: Any
     keys: tuple[Key, ...]
+    work: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +224,7 @@ def _assembled(name: str, loops: Loops, clip: Clip | None, schedule: Schedule) -
     kernel = LoopKernel(
         name, tuple(buffers.found), loops.extents, loops.outer, tuple(made), clip, schedule
     )
-    return Bound(kernel, tuple(buffers.keys))
+    return Bound(kernel, tuple(buffers.keys), work(loops))
 
 
 class Buffers:
