@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import HealthCheck, given, settings
 from tests.codegen.native import NativeKernel, guarded
-from tests.loops.random_kernels import REFERENCES, loop_kernels
+from tests.loops.random_kernels import REFERENCES, loop_kernels, map_kernels
 
 from backpass.codegen.loopnest import emit_loops
 from backpass.loops import LoopKernel, interpret, show
@@ -30,4 +30,10 @@ def check_kernel(case: Case, cpu: str | None = None) -> None:
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(loop_kernels())
 def test_random_kernels_equal_the_oracle(case: Case) -> None:
+    check_kernel(case)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(map_kernels())
+def test_random_maps_equal_the_oracle(case: Case) -> None:
     check_kernel(case)

@@ -36,7 +36,7 @@ REFERENCES = {
     "select": np.where,
     "neg": np.negative,
 }
-EXTENTS = [1, 2, 3, 5, 15, 16, 17, 31, 33, 48, 70]
+EXTENTS = [17, 16, 33, 15, 31, 5, 3, 2, 1, 48, 70, 100]
 
 
 @dataclass
@@ -108,14 +108,13 @@ class Builder:
 @st.composite
 def loop_kernels(draw: Any) -> tuple[LoopKernel, list[np.ndarray]]:
     """A verified kernel and its arrays."""
-    outer = draw(st.integers(0, 2))
-    inner = draw(st.integers(0, 2))
+    outer = draw(st.sampled_from([1, 1, 2, 0]))
+    inner = draw(st.sampled_from([1, 1, 2, 0]))
     extents = tuple(draw(st.sampled_from(EXTENTS)) for _ in range(outer + inner))
     while np.prod(extents) > 20000:
         extents = tuple(max(1, n // 2) for n in extents)
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
-    axes = [None, *range(max(outer - 1, 0), outer + inner)]
-    vector = draw(st.sampled_from(axes))
+    vector = draw(st.sampled_from([*range(max(outer - 1, 0), outer + inner)] * 3 + [None]))
     b = Builder(extents, outer, rng, draw)
     rows = _first_stage(b, inner, vector)
     _second_stage(b, rows)
@@ -127,9 +126,42 @@ def loop_kernels(draw: Any) -> tuple[LoopKernel, list[np.ndarray]]:
     return kernel, b.arrays
 
 
+@st.composite
+def map_kernels(draw: Any) -> tuple[LoopKernel, list[np.ndarray]]:
+    """One stage without reductions, often with transposed accesses."""
+    rank, loops = draw(st.sampled_from([2, 3, 1])), draw(st.booleans())
+    outer = draw(st.integers(0, rank - 1)) if loops else rank
+    extents = tuple(draw(st.sampled_from(EXTENTS)) for _ in range(rank))
+    while np.prod(extents) > 20000:
+        extents = tuple(max(1, n // 2) for n in extents)
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    b = Builder(extents, outer, rng, draw)
+    dtype = draw(st.sampled_from([F32, np.dtype(np.float64), I64, BOOL]))
+    x, y = b.load(dtype, loops), b.load(dtype, loops)
+    small = b.load(BOOL, loops)
+    if draw(st.booleans()):
+        axis = draw(st.integers(0, rank - 1))
+        small = b.op("less", (b.load(I64, loops), b.op("index", (), I64, axis)), BOOL)
+    total = b.op("select", (small, x, y), dtype)
+    if dtype == F32 and draw(st.booleans()):
+        total = b.op("add", (total, _gather(b, loops)), F32)
+    b.store(total, dtype, loops)
+    b.store(small, BOOL, loops)
+    if dtype == F32:
+        place = b.access(F32, loops, written=True)
+        moved = b.op("sub", (b.op("load", (), F32, place), total), F32)
+        b.op("store", (moved,), F32, place)
+    b.close(loops)
+    vector = draw(st.sampled_from([*range(max(outer - 1, 0), rank)] * 3 + [None]))
+    schedule = Schedule(vector, draw(st.integers(1, 4)), draw(st.booleans()))
+    kernel = LoopKernel("map", tuple(b.buffers), extents, outer, tuple(b.stages), None, schedule)
+    verify(kernel)
+    return kernel, b.arrays
+
+
 def _draw_clip(draw: Any, extents: tuple[int, ...], outer: int, vector: int | None) -> Clip | None:
     pairs = [(o, i) for o in range(outer) for i in range(outer, len(extents)) if o != vector]
-    if not pairs or not draw(st.booleans()):
+    if not pairs or draw(st.integers(0, 3)) == 3:
         return None
     o, i = draw(st.sampled_from(pairs))
     return Clip(o, i, (extents[o] - 1) * extents[i] + draw(st.integers(1, extents[i])))
@@ -183,13 +215,13 @@ def _third_stage(b: Builder, rows: list[int], inner: int, vector: int | None) ->
     b.close(True)
 
 
-def _gather(b: Builder) -> int:
+def _gather(b: Builder, loops: bool = True) -> int:
     """A load through one or two indices, negative ones among them and rarely bad ones."""
     indices, strides, extents = [], [], []
     size = 1
     bad = b.draw(st.integers(0, 3)) == 0
     for _ in range(b.draw(st.integers(1, 2))):
-        x = b.load(I64, True)
+        x = b.load(I64, loops)
         extent = b.draw(st.integers(1, 9))
         array = b.arrays[-1]
         array[:] = b.rng.integers(-extent, extent + bad, array.size)
@@ -197,7 +229,7 @@ def _gather(b: Builder) -> int:
         strides.append(size)
         extents.append(extent)
         size *= extent
-    access = b.access(F32, True, written=False)
+    access = b.access(F32, loops, written=False)
     wide = b.buffers[access.buffer].size + size
     table = b.buffer(F32, wide, written=False)
     indexed = Indexed(Access(table, access.offset, access.strides), tuple(strides), tuple(extents))

@@ -70,14 +70,16 @@ def reverse(f: Function, x: Reg) -> Reg:
     )
 
 
-def _from_memory(f: Function, x: Reg, dtype: DType) -> Reg:
+def from_memory(f: Function, x: Reg, dtype: DType) -> Reg:
+    """What was loaded, as a register of a dtype: booleans become bits."""
     if dtype != BOOL:
         return x
     zero = "0" if x.width == 1 else "zeroinitializer"
     return f.let(f"icmp ne {x}, {zero}", BOOL, x.width)
 
 
-def _to_memory(f: Function, x: Reg) -> Reg:
+def to_memory(f: Function, x: Reg) -> Reg:
+    """A register as it is stored: booleans become bytes."""
     if x.dtype != BOOL:
         return x
     if not x.name.startswith("%"):
@@ -89,12 +91,12 @@ def load_scalar(f: Function, dtype: DType, pointer: str) -> Reg:
     """One element."""
     kept = stored_type(dtype)
     x = f.let(f"load {llvm_type(kept)}, ptr {pointer}, align {kept.itemsize}", kept)
-    return _from_memory(f, x, dtype)
+    return from_memory(f, x, dtype)
 
 
 def store_scalar(f: Function, x: Reg, pointer: str) -> None:
     """One element."""
-    x = _to_memory(f, x)
+    x = to_memory(f, x)
     f.emit(f"store {x}, ptr {pointer}, align {x.dtype.itemsize}")
 
 
@@ -103,18 +105,20 @@ def load_vector(
 ) -> Reg:
     """`width` lanes, of which `count` are read, from elements `stride` apart; the rest are 0."""
     kept = stored_type(dtype)
+    if stride == 0:
+        return splat(f, load_scalar(f, dtype, pointer), width)
     if stride == 1:
-        return _from_memory(f, _load_run(f, kept, pointer, width, [True] * count), dtype)
+        return from_memory(f, _load_run(f, kept, pointer, width, [True] * count), dtype)
     if stride == -1:
         low = offset_pointer(f, dtype, pointer, 1 - width)
         alive = [False] * (width - count) + [True] * count
-        return _from_memory(f, reverse(f, _load_run(f, kept, low, width, alive)), dtype)
+        return from_memory(f, reverse(f, _load_run(f, kept, low, width, alive)), dtype)
     lanes = "zeroinitializer"
     for k in range(count):
         element = offset_pointer(f, dtype, pointer, k * stride)
         x = f.let(f"load {llvm_type(kept)}, ptr {element}, align {kept.itemsize}", kept)
         lanes = f.let_raw(f"insertelement {llvm_type(kept, width)} {lanes}, {x}, i64 {k}", "v")
-    return _from_memory(f, Reg(lanes, kept, width), dtype)
+    return from_memory(f, Reg(lanes, kept, width), dtype)
 
 
 def load_guarded(
@@ -152,7 +156,7 @@ def load_guarded(
 def store_vector(f: Function, x: Reg, pointer: str, stride: int, count: int) -> None:
     """The first `count` lanes, to elements `stride` apart."""
     dtype, width = x.dtype, x.width
-    x = _to_memory(f, x)
+    x = to_memory(f, x)
     if stride == 1:
         _store_run(f, x, pointer, [True] * count)
     elif stride == -1:
@@ -201,7 +205,7 @@ def gather(f: Function, dtype: DType, pointer: str, offsets: Reg, count: int) ->
         lanes = f.let_raw(
             f"insertelement {llvm_type(kept, offsets.width)} {lanes}, {x}, i64 {k}", "v"
         )
-    return _from_memory(f, Reg(lanes, kept, offsets.width), dtype)
+    return from_memory(f, Reg(lanes, kept, offsets.width), dtype)
 
 
 def lane_numbers(first: int, step: int, width: int) -> Reg:
