@@ -1,4 +1,4 @@
-"""Products as machine code: NumPy's result for any shape, stride and machine, the same for any n."""
+"""Products as machine code: NumPy's result for any shape, stride and machine, the same for any n"""
 
 from __future__ import annotations
 

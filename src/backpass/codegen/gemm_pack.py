@@ -1,23 +1,24 @@
 """Packing: a panel of an operand copied into scratch so that tiles read it as one stream.
 
-A packed panel holds, for each step of the depth, `padded` elements: the panel's own, then zeros. A
-panel whose items are neighbours is copied by vectors, one whose depths are neighbours is transposed
-in registers a square of vectors at a time, any other is copied element by element.
+A packed panel holds, for each step of the depth, `padded` elements: the panel's own, zeros up to a
+whole vector, and gaps. A panel whose items are neighbours is copied by vectors, one whose depths
+are neighbours is transposed in registers a square of vectors at a time, any other is copied element
+by element.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from backpass.codegen.access import load_vector, store_vector
+from backpass.codegen.access import load_scalar, load_vector, store_scalar, store_vector
 from backpass.codegen.counted import Index, counted, counted_or_empty, over, times
 from backpass.codegen.gemm_tile import Stream, at, columns_of
-from backpass.codegen.text import DType, Function, Reg, constant, llvm_type
+from backpass.codegen.text import DType, Function, Reg, constant
 
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """`width` items side by side, `padded` of them once packed; vectors of `lanes`."""
+    """`width` items side by side, `padded` elements apart from step to step; vectors of `lanes`."""
 
     dtype: DType
     width: int
@@ -41,90 +42,80 @@ def pack(f: Function, panel: Panel, source: Stream, target: str, depth: Index) -
 
 
 def _copy(f: Function, panel: Panel, source: Stream, packed: Stream, depth: Index) -> None:
-    wanted = columns_of(panel.width, panel.lanes)
     with counted(f, 0, depth) as k:
-        for v in range(panel.padded // panel.lanes):
+        for v, wanted in enumerate(columns_of(panel.width, panel.lanes)):
             item = v * panel.lanes
-            if v < len(wanted):
-                pointer = at(f, source.pointer, (k, source.depth), (item, source.item))
-                value = load_vector(f, panel.dtype, pointer, 1, panel.lanes, wanted[v])
-            else:
-                value = constant(0, panel.dtype, panel.lanes)
+            pointer = at(f, source.pointer, (k, source.depth), (item, source.item))
+            value = load_vector(f, panel.dtype, pointer, 1, panel.lanes, wanted)
             pointer = at(f, packed.pointer, (k, packed.depth), (item, packed.item))
             store_vector(f, value, pointer, 1, panel.lanes)
 
 
 def _gather(f: Function, panel: Panel, source: Stream, packed: Stream, depth: Index) -> None:
-    element = llvm_type(panel.dtype)
+    zero = constant(0, panel.dtype)
     with counted(f, 0, depth) as k:
         with counted(f, 0, panel.width) as item:
-            pointer = at(f, source.pointer, (k, source.depth), (item, source.item))
-            value = f.let(f"load {element}, ptr {pointer}", panel.dtype)
-            f.emit(f"store {value}, ptr {_packed_item(f, packed, k, item)}")
-        if panel.padded > panel.width:
-            with counted(f, panel.width, panel.padded) as item:
-                zero = constant(0, panel.dtype)
-                f.emit(f"store {zero}, ptr {_packed_item(f, packed, k, item)}")
+            value = _element(f, panel, source, k, item)
+            store_scalar(f, value, at(f, packed.pointer, (k, packed.depth), (item, packed.item)))
+        for item in range(panel.width, -(-panel.width // panel.lanes) * panel.lanes):
+            store_scalar(f, zero, at(f, packed.pointer, (k, packed.depth), (item, packed.item)))
 
 
-def _packed_item(f: Function, packed: Stream, k: Index, item: Index) -> str:
-    return at(f, packed.pointer, (k, packed.depth), (item, packed.item))
+def _element(f: Function, panel: Panel, source: Stream, k: Index, item: Index) -> Reg:
+    place = at(f, source.pointer, (k, source.depth), (item, source.item))
+    return load_scalar(f, panel.dtype, place)
 
 
 def _transpose(f: Function, panel: Panel, source: Stream, packed: Stream, depth: Index) -> None:
-    """Squares of lanes x lanes; the last depths, fewer than lanes, one by one if not known."""
+    full, partial = divmod(panel.width, panel.lanes)
+    if full:
+        with counted(f, 0, full) as v:
+            _transpose_vector(f, panel, source, packed, depth, times(f, v, panel.lanes))
+    if partial:
+        last = Panel(panel.dtype, partial, panel.padded, panel.lanes)
+        _transpose_vector(f, last, source, packed, depth, full * panel.lanes)
+
+
+def _transpose_vector(
+    f: Function, panel: Panel, source: Stream, packed: Stream, depth: Index, item: Index
+) -> None:
+    """A vector's width of the panel, from `item` on: squares, then the depths that are left."""
     lanes = panel.lanes
-    wanted = columns_of(panel.width, lanes)
+    source = Stream(at(f, source.pointer, (item, source.item)), source.item, source.depth)
+    packed = Stream(at(f, packed.pointer, (item, packed.item)), packed.item, packed.depth)
     full = over(f, depth, lanes)
-    for v in range(panel.padded // lanes):
-        have = wanted[v] if v < len(wanted) else 0
-        first = at(f, source.pointer, (v * lanes, source.item))
-        column = Stream(first, source.item, source.depth)
-        target = Stream(at(f, packed.pointer, (v * lanes, packed.item)), packed.item, packed.depth)
-        if full != 0:
-            with counted_or_empty(f, 0, full) as block:
-                k = times(f, block, lanes)
-                _square(f, panel, column, target, k, have, lanes)
-        done = times(f, full, lanes)
-        if isinstance(depth, int):
-            if depth % lanes:
-                _square(f, panel, column, target, done, have, depth % lanes)
-        else:
-            _remaining(f, panel, column, target, (done, depth), have)
+    if full != 0:
+        with counted_or_empty(f, 0, full) as block:
+            _square(f, panel, source, packed, times(f, block, lanes), lanes)
+    done = times(f, full, lanes)
+    if isinstance(depth, int):
+        if depth % lanes:
+            _square(f, panel, source, packed, done, depth % lanes)
+    else:
+        with counted_or_empty(f, done, depth) as k:
+            _spread_items(f, panel, source, packed, k)
 
 
 def _square(
-    f: Function, panel: Panel, source: Stream, packed: Stream, k: Index, have: int, depths: int
+    f: Function, panel: Panel, source: Stream, packed: Stream, k: Index, depths: int
 ) -> None:
-    """Transpose `have` items by `depths` steps from step `k` on."""
-    rows: list[Reg] = []
-    for item in range(panel.lanes):
-        if item < have:
-            pointer = at(f, source.pointer, (k, source.depth), (item, source.item))
-            rows.append(load_vector(f, panel.dtype, pointer, 1, panel.lanes, depths))
-        else:
-            rows.append(constant(0, panel.dtype, panel.lanes))
+    """Transpose the panel's items, no more than lanes, by `depths` steps from step `k` on."""
+    rows = [constant(0, panel.dtype, panel.lanes)] * panel.lanes
+    for item in range(min(panel.width, panel.lanes)):
+        pointer = at(f, source.pointer, (k, source.depth), (item, source.item))
+        rows[item] = load_vector(f, panel.dtype, pointer, 1, panel.lanes, depths)
     for step, row in enumerate(transpose_registers(f, rows)[:depths]):
         pointer = at(f, packed.pointer, (k, packed.depth), (step, packed.depth))
         store_vector(f, row, pointer, 1, panel.lanes)
 
 
-def _remaining(
-    f: Function,
-    panel: Panel,
-    source: Stream,
-    packed: Stream,
-    depths: tuple[Index, Index],
-    have: int,
-) -> None:
-    element = llvm_type(panel.dtype)
-    with counted_or_empty(f, *depths) as k:
-        for item in range(panel.lanes):
-            value = constant(0, panel.dtype)
-            if item < have:
-                pointer = at(f, source.pointer, (k, source.depth), (item, source.item))
-                value = f.let(f"load {element}, ptr {pointer}", panel.dtype)
-            f.emit(f"store {value}, ptr {_packed_item(f, packed, k, item)}")
+def _spread_items(f: Function, panel: Panel, source: Stream, packed: Stream, k: Index) -> None:
+    """The same for one step of the depth, element by element."""
+    for item in range(panel.lanes):
+        value = constant(0, panel.dtype)
+        if item < panel.width:
+            value = _element(f, panel, source, k, item)
+        store_scalar(f, value, at(f, packed.pointer, (k, packed.depth), (item, packed.item)))
 
 
 def transpose_registers(f: Function, rows: list[Reg]) -> list[Reg]:

@@ -190,17 +190,20 @@ def _tile(gemm: Gemm, lanes: int, machine: Machine) -> tuple[int, int]:
         cost = 0.0
         for r in rows:
             for c in columns:
-                cost += r.count * c.count * _tile_cycles(r.size, c.size, machine)
+                cost += r.count * c.count * _tile_cycles(r.size, c.size, lanes, machine)
         if not best[1] or cost < best[0]:
             best = (cost, vectors, height)
     return best[1], best[2]
 
 
-def _tile_cycles(rows: int, vectors: int, machine: Machine) -> float:
-    """FMAs of one step along the depth, but no fewer than its loads and its latency allow."""
+def _tile_cycles(rows: int, vectors: int, lanes: int, machine: Machine) -> float:
+    """FMAs of one step along the depth, but no fewer than its loads and its latency allow.
+
+    To these comes a little for each element that streams in from L2.
+    """
     narrow = machine.vector_bytes < 64
     loads = (rows + vectors) * (1.0 if narrow else 0.5)
-    return max(rows * vectors, loads, 8 if narrow else 4) + 0.1 * (rows + vectors)
+    return max(rows * vectors, loads, 8 if narrow else 4) + 0.02 * (rows + vectors * lanes)
 
 
 def _equal_runs(total: int, most: int) -> tuple[Run, ...]:
