@@ -56,12 +56,20 @@ def load(text: str, machine: Machine) -> Library:
     """
     whole = "\n".join([text, runtime_text(text), _attributes(machine)])
     with process_lock():
-        key = cache.key_of(whole, _llvm_version(), machine.cpu, machine.features, _OPTIONS)
+        key = cache.key_of(
+                whole, _llvm_version(), triple(), machine.cpu, machine.features, _OPTIONS
+            )
+        names = _exported(text)
         code = cache.read(key)
-        if code is None:
-            code = compile_text(whole, machine)
-            cache.write(key, code)
-        return _link(code, _exported(text))
+        if code is not None:
+            try:
+                return _link(code, names)
+            except RuntimeError:
+                cache.warn(f"the code kept as {key} cannot be loaded, so it is compiled again.")
+        code = compile_text(whole, machine)
+        library = _link(code, names)
+        cache.write(key, code)
+        return library
 
 
 def compile_text(text: str, machine: Machine) -> bytes:
@@ -104,9 +112,13 @@ def _attributes(machine: Machine) -> str:
     )
 
 
+def triple() -> str:
+    """What LLVM calls this platform, for example "x86_64-unknown-linux-gnu"."""
+    return llvm.get_default_triple()
+
+
 def _llvm_version() -> str:
-    version = ".".join(map(str, llvm.llvm_version_info))
-    return f"{version} {llvm.get_default_triple()}"
+    return ".".join(map(str, llvm.llvm_version_info))
 
 
 @once
