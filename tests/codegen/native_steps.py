@@ -1,4 +1,4 @@
-"""Steps written by hand in LLVM text, and scripts in processes of their own, for tests of codegen."""
+"""Steps written by hand in LLVM text, and scripts that run in processes of their own."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ exit:
 }}
 """
 
-# ROUNDS times: every thread adds 1 to its own place of slot 0, all meet, and thread 0 adds the sum of
-# all places to slot 1. Without a barrier that works, the sum is wrong. Leaves early if interrupted.
+# COUNT times: every thread adds 1 to its own place of slot 0, all meet, and thread 0 adds the sum
+# of all places to slot 1. Without a barrier that works, the sum is wrong. Leaves if interrupted.
 ROUNDS = f"""
 define void @rounds(ptr %context, i64 %tid, i64 %n) #0 {{
 entry:

@@ -1,4 +1,4 @@
-"""The object cache keeps machine code, and whatever is wrong with it costs a compilation at most."""
+"""The object cache keeps machine code, and whatever is wrong with it costs a compilation."""
 
 from __future__ import annotations
 
@@ -61,7 +61,9 @@ def test_the_second_load_compiles_nothing(folder: Path, compilations: list[str])
 
 
 def test_another_text_cpu_or_set_of_features_is_another_file(folder: Path) -> None:
-    keys = {cache.key_of(*parts) for parts in (("a", "b"), ("ab", ""), ("a", "c"), ("a",), ("", "ab"))}
+    keys = {
+        cache.key_of(*parts) for parts in (("a", "b"), ("ab", ""), ("a", "c"), ("a",), ("", "ab"))
+    }
     assert len(keys) == 5
     engine.load(TEXT, host())
     engine.load(TEXT.replace("41", "42"), host())
@@ -115,9 +117,7 @@ def test_sound_bytes_that_are_no_object_code_are_compiled_again(
     assert len(compilations) == 2
 
 
-def test_a_folder_that_others_may_write_is_not_used(
-    folder: Path, compilations: list[str]
-) -> None:
+def test_a_folder_that_others_may_write_is_not_used(folder: Path, compilations: list[str]) -> None:
     folder.mkdir()
     folder.chmod(0o777)
     with pytest.warns(RuntimeWarning, match="BACKPASS_CACHE_DIR"):
@@ -137,9 +137,7 @@ def test_a_folder_of_someone_else_is_not_used(folder: Path, compilations: list[s
     assert list(folder.iterdir()) == []
 
 
-def test_a_file_of_someone_else_is_not_used(
-    folder: Path, compilations: list[str]
-) -> None:
+def test_a_file_of_someone_else_is_not_used(folder: Path, compilations: list[str]) -> None:
     engine.load(TEXT, host())
     if os.getuid() != 0:
         pytest.skip("only root can give a file away")
