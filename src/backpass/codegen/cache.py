@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import time
 import warnings
 from contextlib import suppress
 from dataclasses import dataclass
@@ -55,16 +56,22 @@ def read(key: str) -> bytes | None:
     try:
         if not _is_ours(folder):
             return None
-        content = path.read_bytes()
+        content = _content(path)
     except OSError:
         return None
     code = content[_HEAD:]
     if content[:_HEAD] != _MAGIC + hashlib.sha256(code).digest() or not code:
-        _warn(f"{path} is damaged, so it is compiled again.")
+        warn(f"{path} is damaged or another user's, so it is compiled again.")
         return None
     with suppress(OSError):
         os.utime(path)  # it was used now: the oldest goes first
     return code
+
+
+def _content(path: Path) -> bytes:
+    """The bytes of a file of ours, none of another's."""
+    with open(path, "rb") as file:
+        return file.read() if os.fstat(file.fileno()).st_uid == os.getuid() else b""
 
 
 def write(key: str, code: bytes) -> None:
@@ -102,9 +109,6 @@ def clear() -> Contents:
     """Delete all of it; what was there."""
     before = contents()
     sweep(0)
-    with suppress(OSError):
-        if _is_ours(before.folder):
-            files.remove_partial_files(before.folder)
     return before
 
 
@@ -118,6 +122,7 @@ def sweep(limit: int) -> None:
         with suppress(OSError):  # another process may have deleted it
             entry.path.unlink()
         total -= entry.stat.st_size
+    _remove_leftovers(config.cache_dir())
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +143,15 @@ def _entries(folder: Path) -> list[_Entry]:
     return found
 
 
+def _remove_leftovers(folder: Path) -> None:
+    """Delete the temporary files of processes that were killed an hour ago or more."""
+    with suppress(OSError):
+        if _is_ours(folder):
+            for path in folder.glob(f".*{_SUFFIX}.*.partial"):
+                if path.lstat().st_mtime < time.time() - 3600:
+                    path.unlink()
+
+
 def _made(folder: Path) -> bool:
     """Make the folder if it is missing; whether it can be used."""
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -152,7 +166,7 @@ def _is_ours(folder: Path) -> bool:
     if not stat.S_ISDIR(found.st_mode):
         return False
     if found.st_uid != os.getuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        _warn(
+        warn(
             f"{folder} can be written by others, so it is not used. "
             "Set BACKPASS_CACHE_DIR to a folder of your own with mode 700."
         )
@@ -160,7 +174,8 @@ def _is_ours(folder: Path) -> bool:
     return True
 
 
-def _warn(sentence: str) -> None:
+def warn(sentence: str) -> None:
+    """Tell the user, once in a process, that the cache is not as it should be."""
     if not _SESSION.warned:
         _SESSION.warned = True
         warnings.warn(f"compile cache: {sentence}", RuntimeWarning, stacklevel=2)

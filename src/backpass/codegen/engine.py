@@ -11,7 +11,7 @@ Invariant: one thread at a time is inside LLVM, and none is when the process for
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from collections import deque
 from functools import lru_cache
 from typing import Any
 
@@ -25,15 +25,31 @@ from backpass.codegen.runtime import runtime_text
 llvm: Any = llvmlite.binding  # it has no types
 
 _NUMBERS = itertools.count()
+_UNLOADED: deque[Any] = deque()  # code that nobody refers to
 _OPTIONS = "opt=2 pic small"  # part of the cache's key: what else object code depends on
 
 
-@dataclass(frozen=True, slots=True)
 class Library:
     """Loaded machine code. It stays where it is for as long as the Library is referred to."""
 
-    tracker: Any
-    object_code: bytes
+    __slots__ = ("__weakref__", "_tracker", "object_code")
+
+    def __init__(self, tracker: Any, object_code: bytes) -> None:
+        self._tracker = tracker
+        self.object_code = object_code
+
+    def __del__(self) -> None:
+        """Unload the code now if no other thread is inside LLVM, else before the next load.
+
+        This may run at any place of any thread, so it must not wait.
+        """
+        _UNLOADED.append(self._tracker)
+        del self._tracker
+        if process_lock().acquire(blocking=False):
+            try:
+                _UNLOADED.clear()
+            finally:
+                process_lock().release()
 
     def address(self, name: str) -> int:
         """Where a function lies.
@@ -41,7 +57,7 @@ class Library:
         Raises:
             KeyError: the module defines no such function for the outside.
         """
-        return self.tracker[name]
+        return self._tracker[name]
 
 
 def load(text: str, machine: Machine) -> Library:
@@ -56,12 +72,21 @@ def load(text: str, machine: Machine) -> Library:
     """
     whole = "\n".join([text, runtime_text(text), _attributes(machine)])
     with process_lock():
-        key = cache.key_of(whole, _llvm_version(), machine.cpu, machine.features, _OPTIONS)
+        _UNLOADED.clear()
+        key = cache.key_of(
+            whole, _llvm_version(), triple(), machine.cpu, machine.features, _OPTIONS
+        )
+        names = _exported(text)
         code = cache.read(key)
-        if code is None:
-            code = compile_text(whole, machine)
-            cache.write(key, code)
-        return _link(code, _exported(text))
+        if code is not None:
+            try:
+                return _link(code, names)
+            except RuntimeError:
+                cache.warn(f"the code kept as {key} cannot be loaded, so it is compiled again.")
+        code = compile_text(whole, machine)
+        library = _link(code, names)
+        cache.write(key, code)
+        return library
 
 
 def compile_text(text: str, machine: Machine) -> bytes:
@@ -104,9 +129,13 @@ def _attributes(machine: Machine) -> str:
     )
 
 
+def triple() -> str:
+    """What LLVM calls this platform, for example "x86_64-unknown-linux-gnu"."""
+    return llvm.get_default_triple()
+
+
 def _llvm_version() -> str:
-    version = ".".join(map(str, llvm.llvm_version_info))
-    return f"{version} {llvm.get_default_triple()}"
+    return ".".join(map(str, llvm.llvm_version_info))
 
 
 @once

@@ -15,22 +15,37 @@ ARGUMENT = {"slot": 0, "descr": 8, "dims": 16, "flags": 24, "rank": 32, "type": 
 ARGUMENT_BYTES = 48
 
 
+# Where the fields lie after the object header.
+_FIELDS = {
+    "HEAD_TYPE": -8,
+    "HEAD_DATA": 0,
+    "HEAD_RANK": 8,
+    "HEAD_DIMS": 16,
+    "HEAD_DESCR": 40,
+    "HEAD_FLAGS": 48,
+    "HEAD_ORDER": 10,
+    "HEAD_NUMBER": 12,
+}
+
+
 def entry_text(head: int) -> str:
     """The module; `head` is the size of an object header."""
-    return "\n".join([_fit(head), _ENTER, _ENTRY.replace("HEAD", str(head))])
+    text = "\n".join([_FIT, _ENTER, _ENTRY])
+    for name, offset in _FIELDS.items():
+        text = text.replace(name, str(head + offset))
+    return text
 
 
-def _fit(head: int) -> str:
-    return f"""
+_FIT = f"""
 ; Whether an object is the array that an argument's entry in the table asks for.
 define internal i1 @bp_fits(ptr %x, ptr %argument, ptr %ndarray) #0 {{
 entry:
 {fields("argument", ARGUMENT, "descr", "dims", "flags", "rank", "type")}
-  %type.at = getelementptr i8, ptr %x, i64 {head - 8}
-  %rank.at = getelementptr i8, ptr %x, i64 {head + 8}
-  %dims.at = getelementptr i8, ptr %x, i64 {head + 16}
-  %descr.at = getelementptr i8, ptr %x, i64 {head + 40}
-  %flags.at = getelementptr i8, ptr %x, i64 {head + 48}
+  %type.at = getelementptr i8, ptr %x, i64 HEAD_TYPE
+  %rank.at = getelementptr i8, ptr %x, i64 HEAD_RANK
+  %dims.at = getelementptr i8, ptr %x, i64 HEAD_DIMS
+  %descr.at = getelementptr i8, ptr %x, i64 HEAD_DESCR
+  %flags.at = getelementptr i8, ptr %x, i64 HEAD_FLAGS
   %type = load ptr, ptr %type.at
   %is.array = icmp eq ptr %type, %ndarray
   br i1 %is.array, label %layout, label %no
@@ -50,11 +65,11 @@ dtype:
   %same = icmp eq ptr %descr, %descr.wanted
   br i1 %same, label %shape, label %other
 other:
-  %number.at = getelementptr i8, ptr %descr, i64 {head + 12}
+  %number.at = getelementptr i8, ptr %descr, i64 HEAD_NUMBER
   %number = load i32, ptr %number.at
   %number.wanted = load i32, ptr %argument.type
   %number.fits = icmp eq i32 %number, %number.wanted
-  %order.at = getelementptr i8, ptr %descr, i64 {head + 10}
+  %order.at = getelementptr i8, ptr %descr, i64 HEAD_ORDER
   %order = load i8, ptr %order.at
   %native = icmp eq i8 %order, {ord("=")}
   %orderless = icmp eq i8 %order, {ord("|")}
@@ -86,7 +101,6 @@ no:
   ret i1 false
 }}
 """
-
 
 _ENTER = f"""
 ; Run a program that is free and whose slots are bound; called and left with the interpreter's lock.
@@ -130,7 +144,7 @@ release:
 _ENTRY = f"""
 define ptr @bp_entry(ptr %self, ptr %args, i64 %nargs) #0 {{
 entry:
-  %data.at = getelementptr i8, ptr %self, i64 HEAD
+  %data.at = getelementptr i8, ptr %self, i64 HEAD_DATA
   %context = load ptr, ptr %data.at
 {fields("context", CONTEXT, "services", "flags", "busy", "count", "arguments", "status")}
   %services = load ptr, ptr %context.services
@@ -188,7 +202,7 @@ argument:
   %fits = call i1 @bp_fits(ptr %x, ptr %spec, ptr %ndarray)
   br i1 %fits, label %bind, label %code
 bind:
-  %x.data.at = getelementptr i8, ptr %x, i64 HEAD
+  %x.data.at = getelementptr i8, ptr %x, i64 HEAD_DATA
   %x.data = load ptr, ptr %x.data.at
   %slot = load i64, ptr %spec
   %slot.at = getelementptr i8, ptr %context, i64 %slot

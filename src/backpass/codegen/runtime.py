@@ -83,7 +83,7 @@ SLOTS = 192  # of pointers; also the size of a CONTEXT without them
 PARALLEL, SHORT = 1, 2
 OUT_OF_RANGE, INTERRUPTED, FORKED = 1, 2, 3
 _POLL_NS = 20_000_000
-_IDLE_YIELDS, _YIELDS = 100, 1000
+IDLE_YIELDS, YIELDS = 100, 1000
 
 
 def slot_offset(slot: int) -> int:
@@ -98,22 +98,21 @@ def fields(base: str, layout: Mapping[str, int], *names: str) -> str:
     )
 
 
-def _pause() -> tuple[str, str]:
-    """What tells the processor that this is a spinning loop, and its declaration."""
+def pausing(text: str) -> str:
+    """A text with this processor's instruction for spinning loops at each PAUSE."""
     match platform.machine().lower():
         case "x86_64" | "amd64":
-            return "call void @llvm.x86.sse2.pause()", "declare void @llvm.x86.sse2.pause()"
+            instruction = "call void @llvm.x86.sse2.pause()"
         case "aarch64" | "arm64":
-            return "call void @llvm.aarch64.hint(i32 1)", "declare void @llvm.aarch64.hint(i32)"
+            instruction = "call void @llvm.aarch64.hint(i32 1)"
         case _:
-            return "fence acquire", ""
+            return text.replace("PAUSE", "fence acquire")
+    name = instruction.partition("@")[2].partition("(")[0]
+    arguments = "i32" if "i32" in instruction else ""
+    return f"declare void @{name}({arguments})\n" + text.replace("PAUSE", instruction)
 
 
-def _gates() -> str:
-    pause, declaration = _pause()
-    return f"""
-{declaration}
-
+GATES = f"""
 ; Return when the number at %gate is no longer %old.
 define internal void @bp_await(ptr %team, ptr %gate, i64 %old, i64 %yields) #0 {{
 entry:
@@ -130,7 +129,7 @@ spin:
   %a.open = icmp ne i64 %a, %old
   br i1 %a.open, label %exit, label %again
 again:
-  {pause}
+  PAUSE
   %i1 = add i64 %i, 1
   %i.end = icmp ult i64 %i1, %spins
   br i1 %i.end, label %spin, label %patience
@@ -196,7 +195,6 @@ exit:
 }}
 """
 
-
 _BARRIER = f"""
 define internal void @bp_barrier(ptr %team, i64 %n) #0 {{
 entry:
@@ -214,7 +212,7 @@ open:
   call void @bp_open(ptr %team, ptr %team.round)
   ret void
 wait:
-  call void @bp_await(ptr %team, ptr %team.round, i64 %old, i64 {_YIELDS})
+  call void @bp_await(ptr %team, ptr %team.round, i64 %old, i64 {YIELDS})
   ret void
 exit:
   ret void
@@ -315,178 +313,9 @@ def runtime_text(text: str) -> str:
     boundary = "@bp_boundary(" in text
     parts: list[str] = []
     if boundary or "@bp_barrier(" in text:
-        parts += [_gates(), _BARRIER]
+        parts += [pausing(GATES), _BARRIER]
     if boundary or "@bp_poll(" in text:
         parts.append(_POLL)
     if boundary:
         parts.append(_BOUNDARY)
     return "\n".join(parts)
-
-
-def team_text() -> str:
-    """A module with what runs a step: `bp_run(context)`, and the loop of a worker."""
-    return "\n".join([_gates(), _arithmetic_mode(), _RUN, _WORKER.replace("PAUSE", _pause()[0])])
-
-
-# The rounding and subnormal modes are a thread's own, and any library may have changed them: a step
-# runs in IEEE's default ones, so that its bits do not depend on the thread.
-_MODE_X86 = """
-declare void @llvm.x86.sse.stmxcsr(ptr)
-declare void @llvm.x86.sse.ldmxcsr(ptr)
-define internal void @bp_call(ptr %step, ptr %context, i64 %tid, i64 %n) #0 {
-entry:
-  %theirs = alloca i32
-  %ours = alloca i32
-  call void @llvm.x86.sse.stmxcsr(ptr %theirs)
-  %mode = load i32, ptr %theirs
-  %modes = and i32 %mode, 65472
-  %usual = icmp eq i32 %modes, 8064
-  br i1 %usual, label %plain, label %changed
-plain:
-  call void %step(ptr %context, i64 %tid, i64 %n)
-  ret void
-changed:
-  store i32 8064, ptr %ours
-  call void @llvm.x86.sse.ldmxcsr(ptr %ours)
-  call void %step(ptr %context, i64 %tid, i64 %n)
-  call void @llvm.x86.sse.ldmxcsr(ptr %theirs)
-  ret void
-}
-"""
-_MODE_ARM = """
-declare i64 @llvm.aarch64.get.fpcr()
-declare void @llvm.aarch64.set.fpcr(i64)
-define internal void @bp_call(ptr %step, ptr %context, i64 %tid, i64 %n) #0 {
-entry:
-  %theirs = call i64 @llvm.aarch64.get.fpcr()
-  call void @llvm.aarch64.set.fpcr(i64 0)
-  call void %step(ptr %context, i64 %tid, i64 %n)
-  call void @llvm.aarch64.set.fpcr(i64 %theirs)
-  ret void
-}
-"""
-_MODE_OTHER = """
-define internal void @bp_call(ptr %step, ptr %context, i64 %tid, i64 %n) #0 {
-entry:
-  call void %step(ptr %context, i64 %tid, i64 %n)
-  ret void
-}
-"""
-
-
-def _arithmetic_mode() -> str:
-    match platform.machine().lower():
-        case "x86_64" | "amd64":
-            return _MODE_X86
-        case "aarch64" | "arm64":
-            return _MODE_ARM
-        case _:
-            return _MODE_OTHER
-
-
-# One job at a time: who finds the team taken, by another Python thread, runs alone.
-_RUN = f"""
-define void @bp_run(ptr %context) #0 {{
-entry:
-{fields("context", CONTEXT, "status", "stopped_round", "services", "step", "team", "flags")}
-  store i64 0, ptr %context.status
-  store i64 -1, ptr %context.stopped_round
-  %step = load ptr, ptr %context.step
-  %flags = load i64, ptr %context.flags
-  %wants = and i64 %flags, {PARALLEL}
-  %parallel = icmp ne i64 %wants, 0
-  br i1 %parallel, label %ask, label %alone
-ask:
-  %services = load ptr, ptr %context.services
-{fields("services", SERVICES, "team")}
-  %team = load ptr, ptr %services.team
-  %exists = icmp ne ptr %team, null
-  br i1 %exists, label %count, label %alone
-count:
-{fields("team", TEAM, "size", "lock", "step", "context", "job", "finished")}
-  %n = load i64, ptr %team.size
-  %many = icmp ugt i64 %n, 1
-  br i1 %many, label %take, label %alone
-take:
-  %taken = cmpxchg ptr %team.lock, i64 0, i64 1 acq_rel monotonic
-  %mine = extractvalue {{ i64, i1 }} %taken, 1
-  br i1 %mine, label %together, label %alone
-together:
-  store ptr %team, ptr %context.team
-  store ptr %step, ptr %team.step
-  store ptr %context, ptr %team.context
-  %old = load atomic i64, ptr %team.finished acquire, align 8
-  call void @bp_open(ptr %team, ptr %team.job)
-  call void @bp_call(ptr %step, ptr %context, i64 0, i64 %n)
-  %status = load i64, ptr %context.status
-  %forked = icmp eq i64 %status, {FORKED}
-  br i1 %forked, label %exit, label %wait
-wait:
-  call void @bp_await(ptr %team, ptr %team.finished, i64 %old, i64 {_YIELDS})
-  store atomic i64 0, ptr %team.lock release, align 8
-  ret void
-alone:
-  store ptr null, ptr %context.team
-  call void @bp_call(ptr %step, ptr %context, i64 0, i64 1)
-  ret void
-exit:
-  ret void
-}}
-"""
-
-_WORKER = f"""
-define void @bp_worker(ptr %team, i64 %tid) #0 {{
-entry:
-{fields("team", TEAM, "job", "step", "context", "size", "ready", "finished")}
-  br label %next
-next:
-  %seen = phi i64 [0, %entry], [%job, %work], [%job, %last]
-  call void @bp_await(ptr %team, ptr %team.job, i64 %seen, i64 {_IDLE_YIELDS})
-  %job = load atomic i64, ptr %team.job acquire, align 8
-  %step = load ptr, ptr %team.step
-  %stop = icmp eq ptr %step, null
-  br i1 %stop, label %exit, label %work
-work:
-  %context = load ptr, ptr %team.context
-  %n = load i64, ptr %team.size
-  call void @bp_call(ptr %step, ptr %context, i64 %tid, i64 %n)
-  %before = atomicrmw add ptr %team.ready, i64 1 acq_rel
-  %count = add i64 %before, 2
-  %all = icmp eq i64 %count, %n
-  br i1 %all, label %last, label %next
-last:
-  store atomic i64 0, ptr %team.ready monotonic, align 8
-  call void @bp_open(ptr %team, ptr %team.finished)
-  br label %next
-exit:
-  ret void
-}}
-
-define void @bp_spin(i64 %count) #0 {{
-entry:
-  br label %loop
-loop:
-  %i = phi i64 [0, %entry], [%i1, %loop]
-  PAUSE
-  %i1 = add i64 %i, 1
-  %more = icmp ult i64 %i1, %count
-  br i1 %more, label %loop, label %exit
-exit:
-  ret void
-}}
-
-; Have the workers return, unless a job runs: then 0. The lock stays taken.
-define i64 @bp_stop(ptr %team) #0 {{
-entry:
-{fields("team", TEAM, "lock", "step", "job")}
-  %taken = cmpxchg ptr %team.lock, i64 0, i64 1 acq_rel monotonic
-  %mine = extractvalue {{ i64, i1 }} %taken, 1
-  br i1 %mine, label %stop, label %exit
-stop:
-  store ptr null, ptr %team.step
-  call void @bp_open(ptr %team, ptr %team.job)
-  ret i64 1
-exit:
-  ret i64 0
-}}
-"""

@@ -1,8 +1,8 @@
 """Blocks of memory that native code and Python share, and the process's table of services.
 
 The table (`runtime.SERVICES`) holds the addresses of what native code calls: the system's waiting
-and waking, Python's interpreter lock and signals. Code reads them from there, so that it can be kept
-on disk.
+and waking, Python's interpreter lock and signals. Code reads them from there, so that it can be
+kept on disk.
 """
 
 from __future__ import annotations

@@ -22,8 +22,9 @@ from backpass import config
 from backpass.codegen import engine
 from backpass.codegen.machine import host
 from backpass.codegen.once import once, process_lock
-from backpass.codegen.runtime import SERVICES, TEAM, TEAM_BYTES, team_text
+from backpass.codegen.runtime import SERVICES, TEAM, TEAM_BYTES
 from backpass.codegen.services import Block, aligned_block, get, put, services
+from backpass.codegen.team_text import team_text
 
 _SPIN_SECONDS = 4e-6
 _STOP_SECONDS = 1.0
