@@ -375,7 +375,7 @@ def settled(array: Array) -> Array:
 def is_live(x: object) -> bool:
     """Whether x depends on a leaf of a scope that is still open."""
     if type(x) is Value:
-        for scope in x.scopes:  # noqa: SIM110 - asked of every operand, and any() takes twice as long
+        for scope in x.scopes:  # asked of every operand, and any([...]) takes twice as long
             if scope.alive:
                 return True
     return False
