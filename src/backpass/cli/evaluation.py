@@ -12,9 +12,9 @@ from numpy.typing import ArrayLike
 
 from backpass import metrics
 from backpass.data import Preprocessor
-from backpass.data.wording import optional_package
 from backpass.metrics import Metric
 from backpass.report import ConfusionCounts, RegressionFit, RocCurve
+from backpass.wording import optional_package
 
 _MOST_ROC_CLASSES = 30
 _MOST_ROC_POINTS = 500

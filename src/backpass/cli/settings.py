@@ -13,8 +13,8 @@ from typing import Any, Literal, get_args
 
 from backpass.data.preprocessor import Missing
 from backpass.data.tasks import TASKS
-from backpass.data.wording import did_you_mean, quote
 from backpass.errors import ConfigError
+from backpass.wording import did_you_mean, quote
 
 Kind = Literal["text", "whole", "number", "switch", "wholes", "texts"]
 Value = str | int | float | bool | tuple[int, ...] | tuple[str, ...]

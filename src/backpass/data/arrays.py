@@ -17,8 +17,8 @@ import numpy as np
 
 from backpass.data.cells import typed_column
 from backpass.data.table import Column, Table, table_of
-from backpass.data.wording import count, quote, quote_list, size
 from backpass.errors import DataError, DataTooLargeError
+from backpass.wording import count, quote, quote_list, size
 
 MOST_FILE_BYTES = 4 * 2**30
 MOST_TABLE_BYTES = 8 * 2**30

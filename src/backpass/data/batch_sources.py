@@ -11,8 +11,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from backpass.data.streams import one_shot_name
-from backpass.data.wording import count, quote
 from backpass.errors import DataError
+from backpass.wording import count, quote
 
 
 class BatchSource(Protocol):

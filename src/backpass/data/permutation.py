@@ -8,8 +8,8 @@ is stable, so that equal words (about n^2 / 2^65 of a chance) leave no freedom e
 
 import numpy as np
 
-from backpass.data.wording import quote
 from backpass.errors import DataError
+from backpass.wording import quote
 
 # Words of the counter's top quarter, so that no two uses ever share random words.
 SPLIT_STREAM = 1

@@ -23,8 +23,9 @@ from backpass.data.missing import check_complete, complete_rows, drop_missing
 from backpass.data.preprocessor_json import parse_preprocessor, preprocessor_text
 from backpass.data.table import Column, Table, number_label
 from backpass.data.tasks import Task, check_task, infer_task
-from backpass.data.wording import did_you_mean, quote, quote_list, size
 from backpass.errors import DataError, DataTooLargeError
+from backpass.sentence import Change, Clause, Sentence, Setting
+from backpass.wording import did_you_mean, quote, quote_list, size
 
 Missing = Literal["error", "impute", "drop"]
 Unknown = Literal["zeros", "error"]
@@ -270,11 +271,12 @@ class Preprocessor:
         if finite.all():
             return
         row, column = np.unravel_index(int(np.argmin(finite)), values.shape)
-        raise DataError(
-            f"{table.source}: column {quote(names[column])} is too large for "
-            f"{self.dtype} in {table.place(int(row))}. Rescale it"
-            + (', or set dtype to "float64".' if self.dtype == "float32" else ".")
+        said = (
+            f"{table.source}: column {quote(names[column])} is too large for {self.dtype} in "
+            f"{table.place(int(row))}. Rescale it"
         )
+        wider = (", or ", Change("dtype", "float64")) if self.dtype == "float32" else ()
+        raise DataError(Sentence(said, *wider, "."))
 
 
 def _is_number_label(label: str) -> bool:
@@ -312,16 +314,21 @@ def _check_size(table: Table, features: tuple[Feature, ...], itemsize: int, cap:
     if n_bytes <= cap:
         return
     largest = max(features, key=lambda feature: feature.width)
+    cause = Sentence("Use fewer rows or columns")
     if isinstance(largest, CategoryFeature):
-        cause = (
-            f"column {quote(largest.name)} has {largest.width:,} categories, each of which becomes "
-            f"an input. Leave it out with ignore=[{quote(largest.name)}], or raise max_bytes."
+        cause = Sentence(
+            f"Column {quote(largest.name)} has {largest.width:,} categories, each of which becomes "
+            "an input. Leave it out with ",
+            Setting("ignore", (largest.name,)),
         )
-    else:
-        cause = "Use fewer rows or columns, or raise max_bytes."
     raise DataTooLargeError(
-        f"{table.source}: {len(table):,} rows x {width:,} inputs take {size(n_bytes)}; the cap is "
-        f"{size(cap)}. {cause[0].upper()}{cause[1:]}"
+        Sentence(
+            f"{table.source}: {len(table):,} rows x {width:,} inputs take {size(n_bytes)}; the cap "
+            f"is {size(cap)}. ",
+            cause,
+            Clause(", or raise ", Setting("max_bytes")),
+            ".",
+        )
     )
 
 
@@ -329,7 +336,9 @@ def _refuse_unknown(table: Table, feature: CategoryFeature, column: Column) -> N
     labels = feature.unknown(column)
     if labels:
         raise DataError(
-            f"{table.source}: column {quote(feature.name)} has categories that training did not "
-            f"have: {quote_list(labels)}. Known: {quote_list(feature.categories)}. To encode such "
-            'ones as all zeros, set unknown to "zeros".'
+            Sentence(
+                f"{table.source}: column {quote(feature.name)} has categories that training did "
+                f"not have: {quote_list(labels)}. Known: {quote_list(feature.categories)}.",
+                Clause(" To encode such ones as all zeros, ", Change("unknown", "zeros"), "."),
+            )
         )

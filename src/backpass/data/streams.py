@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any
 
-from backpass.data.wording import quote
 from backpass.errors import DataError
+from backpass.wording import quote
 
 
 def one_shot_name(source: object) -> str | None:

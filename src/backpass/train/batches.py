@@ -17,8 +17,8 @@ import numpy as np
 
 from backpass.data import BatchStream, DataLoader, check_finite
 from backpass.data.frames import is_frame, is_series
-from backpass.data.wording import count, quote
 from backpass.errors import DataError
+from backpass.wording import count, quote
 
 
 @dataclass(frozen=True, slots=True, eq=False)
