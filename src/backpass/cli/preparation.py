@@ -16,6 +16,7 @@ from backpass import data, metrics
 from backpass.cli.network import NetworkSpec
 from backpass.cli.settings import RunConfig
 from backpass.data import Preprocessor, Split, Table
+from backpass.data.missing import ready
 from backpass.data.sources import mostly_different
 from backpass.data.tasks import Task
 from backpass.errors import DataError
@@ -77,7 +78,8 @@ def prepare(config: RunConfig) -> Prepared:
             f"are: {quote_list(table.names)}."
         )
     rows_read = len(table)
-    table = _complete(table, config)
+    # the whole table: a part would hide how many rows are concerned
+    table = ready(table, cast(Any, config.missing))
     target = cast(data.Column, table.target)
     task = cast(Task, config.task or data.infer_task(target))
     data.check_task(target, task, table.source)
@@ -124,19 +126,6 @@ def read_table(
         decimal=config.decimal or None,
         like=like,
     )
-
-
-def _complete(table: Table, config: RunConfig) -> Table:
-    """The rows that can be trained on. Checked here as a whole: a part would hide the count."""
-    if config.missing == "error":
-        data.check_complete(table)
-        return table
-    if config.missing == "drop":
-        return data.drop_missing(table)
-    target = cast(data.Column, table.target)
-    if target.missing.all():
-        raise DataError(f"{table.source}: the target column holds no value.")
-    return table.take(~target.missing) if target.missing.any() else table
 
 
 def _divided(table: Table, config: RunConfig, target: data.Column, task: Task) -> Split:

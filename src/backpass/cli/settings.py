@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
 
-from backpass.data.preprocessor import Missing
+from backpass.data.missing import Missing
 from backpass.data.tasks import TASKS
 from backpass.errors import ConfigError
 from backpass.wording import did_you_mean, quote

@@ -6,6 +6,7 @@ from the training part alone.
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -13,6 +14,8 @@ from backpass.data.table import Column, Table
 from backpass.errors import DataError
 from backpass.sentence import Change, Sentence, Setting
 from backpass.wording import count, quote
+
+Missing = Literal["error", "impute", "drop"]
 
 _MOST_COLUMNS_NAMED = 5
 _BLOCK_BYTES = 64 * 2**20
@@ -80,6 +83,24 @@ def drop_missing(table: Table) -> Table:
             )
         )
     return table if complete.all() else table.take(complete)
+
+
+def ready(table: Table, missing: Missing) -> Table:
+    """`table` after the policy on missing values, short of filling in.
+
+    "error" refuses them, "drop" leaves such rows out, "impute" the rows without a target.
+    """
+    if missing == "error":
+        check_complete(table)
+        return table
+    if missing == "drop":
+        return drop_missing(table)
+    target = table.target
+    if target is None or not target.missing.any():
+        return table
+    if target.missing.all():
+        raise DataError(f"{table.source}: target column {quote(target.name)} holds no value.")
+    return table.take(~target.missing)
 
 
 def check_finite(values: np.ndarray, name: str = "x", columns: Sequence[str] | None = None) -> None:

@@ -19,7 +19,7 @@ from backpass.data.encoders import (
     NumberTarget,
     Target,
 )
-from backpass.data.missing import check_complete, complete_rows, drop_missing
+from backpass.data.missing import Missing, complete_rows, ready
 from backpass.data.preprocessor_json import parse_preprocessor, preprocessor_text
 from backpass.data.table import Column, Table, number_label
 from backpass.data.tasks import Task, check_task, infer_task
@@ -27,7 +27,6 @@ from backpass.errors import DataError, DataTooLargeError
 from backpass.sentence import Change, Clause, Sentence, Setting
 from backpass.wording import did_you_mean, quote, quote_list, size
 
-Missing = Literal["error", "impute", "drop"]
 Unknown = Literal["zeros", "error"]
 FloatName = Literal["float32", "float64"]
 MOST_BYTES = 4 * 2**30
@@ -105,7 +104,7 @@ class Preprocessor:
                 raise DataError(
                     f"{name} is {quote(value)}; it must be one of {quote_list(allowed)}."
                 )
-        table = _handled(table, missing)
+        table = ready(table, missing)
         filling = impute if missing == "impute" else None
         features = tuple(_fit_feature(column, standardize, filling) for column in table.columns)
         _check_size(table, features, np.dtype(dtype).itemsize, max_bytes)
@@ -181,7 +180,7 @@ class Preprocessor:
                 unseen label; an unknown category (if `unknown` is "error").
             DataTooLargeError: x would take more than `max_bytes`.
         """
-        table = _handled(self._chosen(table, target), self.missing)
+        table = ready(self._chosen(table, target), self.missing)
         dtype = np.dtype(self.dtype)
         _check_size(table, self.features, dtype.itemsize, self.max_bytes)
         x = np.empty((len(table), self.n_inputs), dtype=dtype)
@@ -285,21 +284,6 @@ def _is_number_label(label: str) -> bool:
         return number_label(float(label)) == label
     except ValueError:
         return False
-
-
-def _handled(table: Table, missing: Missing) -> Table:
-    """`table` after the policy on missing values, short of filling in."""
-    if missing == "error":
-        check_complete(table)
-        return table
-    if missing == "drop":
-        return drop_missing(table)
-    target = table.target
-    if target is None or not target.missing.any():
-        return table
-    if target.missing.all():
-        raise DataError(f"{table.source}: target column {quote(target.name)} holds no value.")
-    return table.take(~target.missing)
 
 
 def _fit_feature(column: Column, standardize: bool, impute: Impute | None) -> Feature:
