@@ -10,7 +10,7 @@ X = np.arange(12.0).reshape(4, 3)
 
 
 def table(x: np.ndarray, y: object = (0, 1, 0, 1)) -> data.Table:
-    return data.load((x, list(y)))  # type: ignore[call-overload]
+    return data.load((x, list(y)))  # pyright: ignore[reportArgumentType]
 
 
 def holed(*cells: tuple[int, int], value: float = np.nan) -> np.ndarray:

@@ -128,7 +128,7 @@ def test_a_byte_order_mark_is_no_part_of_a_name_when_the_encoding_is_named(save:
         (
             b'a,b\n"1,234",x\n"5,678",y\n',
             {},
-            "t.csv: column 'a' holds numbers with commas, such as '1,234'. If the comma is the decimal",
+            "t.csv: column 'a' holds numbers with commas, such as '1,234'. If the comma",
         ),
         (
             b"age,b\n" + b"".join(b"%d,1\n" % i for i in range(40)) + b"old,1\n",

@@ -27,8 +27,8 @@ class InTargetUnit(Metric[float]):
         """Wrap a metric of standardised values."""
         self._inner, self._preprocessor = inner, preprocessor
         self.name, self.display_name = inner.name, inner.display_name
-        self.higher_is_better = inner.higher_is_better  # type: ignore[misc]
-        self.scalar = inner.scalar  # type: ignore[misc]
+        self.higher_is_better = inner.higher_is_better
+        self.scalar = inner.scalar
         super().__init__()
 
     def initial_state(self) -> dict[str, np.ndarray]:

@@ -62,7 +62,7 @@ def with_setting_flags(command: Callable[..., None]) -> Callable[..., None]:
         command(**arguments)
 
     with_flags.__doc__ = command.__doc__
-    with_flags.__signature__ = signature.replace(parameters=[*own, *added])  # type: ignore[attr-defined]
+    with_flags.__signature__ = signature.replace(parameters=[*own, *added])
     return with_flags
 
 

@@ -221,7 +221,7 @@ class RunConfig:
 
     def with_values(self, **values: Value) -> "RunConfig":
         """The same config with some values replaced."""
-        return dataclasses.replace(self, **values)  # type: ignore[arg-type]
+        return dataclasses.replace(self, **values)
 
     def by_section(self) -> dict[str, dict[str, Value]]:
         """Every value, in the order and the sections of the file."""

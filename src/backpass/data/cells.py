@@ -110,7 +110,7 @@ def typed_columns(
     return columns, notes
 
 
-def typed_column(name: str, values: Sequence[object]) -> Column:
+def typed_column(name: str, values: Sequence[Any]) -> Column:
     """A column of Python objects: numbers, bools, texts, None and NaN as missing.
 
     Mixed columns are read as their texts would be, by the rule for text files.
@@ -123,7 +123,7 @@ def typed_column(name: str, values: Sequence[object]) -> Column:
         return Column.texts(name, [None if _is_nothing(v) else words[bool(v)] for v in values])
     whole = (int, np.integer)
     if all(isinstance(value, (*whole, float, np.floating)) for value in present):
-        floats = [np.nan if _is_nothing(value) else float(value) for value in values]  # type: ignore[arg-type]
+        floats = [np.nan if _is_nothing(value) else float(value) for value in values]
         is_whole = all(isinstance(value, whole) for value in present)
         return Column.numbers(name, np.array(floats, dtype=np.float64), whole=is_whole)
     for index, value in enumerate(values):

@@ -18,6 +18,8 @@ from backpass.errors import DataError
 from backpass.sentence import Change, Clause, Sentence, Setting
 from backpass.wording import count, quote
 
+_NUMBERS = (int, float, np.number)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Split:
@@ -58,7 +60,7 @@ def train_validation_test_split(
     >>> len(train), len(validation), len(test)
     (70, 15, 15)
     """
-    n = check_whole("the number of rows", data if _is_number(data) else len(data), 0)  # type: ignore[arg-type]
+    n = check_whole("the number of rows", data if isinstance(data, _NUMBERS) else len(data), 0)
     shares = (_share("validation", validation), _share("test", test))
     if sum(shares) >= 1:
         raise DataError(
@@ -110,12 +112,8 @@ def _refuse_empty(
             )
 
 
-def _is_number(data: object) -> bool:
-    return isinstance(data, (int, float, np.number))
-
-
 def _share(name: str, share: float) -> float:
-    if isinstance(share, bool) or not isinstance(share, (int, float, np.number)):
+    if isinstance(share, bool) or not isinstance(share, _NUMBERS):
         raise DataError(f"{name} is {quote(share)}; it must be a share such as 0.15.")
     if not 0 <= share < 1:
         raise DataError(

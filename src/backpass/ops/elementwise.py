@@ -259,7 +259,7 @@ UFUNCS: dict[np.ufunc, Function] = {
     np.fmin: _without_nan(np.fmin, el.minimum),
     np.divmod: _divmod,
     np.modf: _modf,
-    np._core.umath.clip: lambda x, low, high: clip(x, low, high),  # type: ignore[attr-defined]
+    np._core.umath.clip: lambda x, low, high: clip(x, low, high),  # pyright: ignore[reportAttributeAccessIssue]
 }
 
 
