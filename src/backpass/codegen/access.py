@@ -148,9 +148,9 @@ def load_guarded(
         f"call {kind} {name}({source}, i32 {kept.itemsize}, {lane} {mask}, {kind} zeroinitializer)"
     )
     if width > 1:
-        return _from_memory(f, f.let(call, kept, width), dtype)
+        return from_memory(f, f.let(call, kept, width), dtype)
     vector = f.let_raw(call, "v")
-    return _from_memory(f, f.let(f"extractelement {kind} {vector}, i64 0", kept), dtype)
+    return from_memory(f, f.let(f"extractelement {kind} {vector}, i64 0", kept), dtype)
 
 
 def store_vector(f: Function, x: Reg, pointer: str, stride: int, count: int) -> None:

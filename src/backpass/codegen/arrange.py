@@ -126,14 +126,15 @@ class _Order:
         self.readers: dict[Key, list[int]] = {}
         self.writers: dict[Key, list[int]] = {}
         for i, step in enumerate(steps):
+            for k in writes(step):  # the parts of one array are written in order
+                for w in self.writers.get(k, ()):
+                    self._edge(w, i)
+                self.writers.setdefault(k, []).append(i)
+        for i, step in enumerate(steps):
             for k in reads(step):
                 self.readers.setdefault(k, []).append(i)
                 for w in self.writers.get(k, ()):
                     self._edge(w, i)
-            for k in writes(step):
-                for w in self.writers.get(k, ()):
-                    self._edge(w, i)
-                self.writers.setdefault(k, []).append(i)
 
     def _edge(self, first: int, then: int) -> None:
         if first != then:

@@ -229,7 +229,7 @@ class StepText:
         self.loaded: dict[int, str] = {}
         self.count = 0
         self.phase: int | None = None
-        self.alone = False  # inside a block of thread 0
+        self.alone = 0  # the number of the block of thread 0 that is open
 
     def kernel(
         self,
@@ -251,10 +251,13 @@ class StepText:
             self._leave_if_failed()
         if self.parallel and not parallel and not self.alone:
             self.count += 1
-            self.lines.append("  %first{0} = icmp eq i64 %tid, 0".format(self.count))
-            self.lines.append("  br i1 %first{0}, label %alone{0}, label %all{0}".format(self.count))
-            self.lines.append(f"alone{self.count}:")
-            self.alone = True
+            n = self.count
+            self.lines += [
+                f"  %first{n} = icmp eq i64 %tid, 0",
+                f"  br i1 %first{n}, label %alone{n}, label %all{n}",
+                f"alone{n}:",
+            ]
+            self.alone = n
         elif parallel:
             self._together()
         buffers = "".join([f", ptr {self._pointer(h)}" for h in homes])
@@ -283,8 +286,8 @@ class StepText:
 
     def _together(self) -> None:
         if self.alone:
-            self.lines.append(f"  br label %all{self.count}\nall{self.count}:")
-            self.alone = False
+            self.lines += [f"  br label %all{self.alone}", f"all{self.alone}:"]
+            self.alone = 0
 
     def _boundary(self, committed: bool) -> None:
         self.count += 1

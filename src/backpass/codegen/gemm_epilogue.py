@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from backpass.codegen import arithmetic
 from backpass.codegen.access import load_scalar, load_vector, splat, store_vector
 from backpass.codegen.counted import Index
 from backpass.codegen.gemm_tile import at
 from backpass.codegen.text import Function, Reg, constant
 from backpass.loops.kernel import Access, Gemm, Op
-
-_ARITHMETIC = {"add": "fadd", "sub": "fsub", "mul": "fmul"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +47,7 @@ def _op(f: Function, gemm: Gemm, op: Op, values: list[Reg], acc: Reg, place: Pla
         case "const":
             return constant(op.param, op.dtype, acc.width)
         case code:
-            text = f"{_ARITHMETIC[code]} {args[0]}, {args[1].name}"
-            return f.let(text, op.dtype, acc.width)
+            return arithmetic.emit(f, code, args, op.dtype, op.param)
 
 
 def _pointer(f: Function, gemm: Gemm, access: Access, place: Place) -> str:

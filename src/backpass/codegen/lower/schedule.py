@@ -111,17 +111,17 @@ def cut(loops: Loops, axis: int, block: int) -> tuple[Loops, Clip | None]:
     return loops.moved(extents, at + 1, coefs), clip
 
 
-def vector_axis(loops: Loops) -> int:
+def vector_axis(loops: Loops, candidates: Sequence[int]) -> int:
     """The axis for the lanes: most unit strides, least waste in the last vector."""
-    scores: list[float] = []
-    for axis, n in enumerate(loops.extents):
-        score = 0.01
+    scores: dict[int, float] = {}
+    for axis in candidates:
+        n, score = loops.extents[axis], 0.01
         for e in loops.entries:
             if isinstance(e.param, Spot):
                 c = abs(e.param.form.coefs[axis])
                 score += (2 if e.code == "store" else 1) * (1.0 if c == 1 else 0.3 if not c else 0.1)
-        scores.append(score * n / (-(-n // LANES) * LANES))
-    return max(range(len(scores)), key=lambda axis: (scores[axis], axis))
+        scores[axis] = score * n / (-(-n // LANES) * LANES)
+    return max(scores, key=lambda axis: (scores[axis], axis))
 
 
 def work(loops: Loops) -> int:
@@ -140,8 +140,13 @@ def scheduled(
     loops = Loops(tuple(extents), tuple(entries), 0)
     if not extents:
         return _assembled(name, loops, None, Schedule())
-    lanes = vector_axis(loops)
     axes = range(len(extents))
+    running = any([e.code == "scan" for e in entries])
+    candidates = [v for v in axes if not running or v not in (inner or ())]
+    if not candidates:
+        loops = replace(loops, outer=0)
+        return _assembled(name, loops, None, Schedule())
+    lanes = vector_axis(loops, candidates)
     if inner is None:
         loops = joined(permuted(loops, [*[v for v in axes if v != lanes], lanes], 0))
         loops = replace(loops, outer=len(loops.extents) - 1)
@@ -166,8 +171,8 @@ def partial(name: str, extents: Sequence[int], entries: Sequence[Entry], inner: 
     Results are stored at `Spot(("partial", node), row)`; behind each row comes an axis of chunks.
     """
     loops = Loops(tuple(extents), tuple(entries), 0)
-    lanes = vector_axis(loops)
     axes = range(len(extents))
+    lanes = vector_axis(loops, axes)
     key = [v for v in axes if v != lanes and v not in inner]
     folded = [v for v in axes if v != lanes and v in inner]
     order = [*key, *folded, lanes] if lanes in inner else [*key, lanes, *folded]
