@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -67,6 +67,14 @@ class Program:
         self._runs: list[_Native | Segment] = [
             s if s.call is not None else self._native(s, single) for s in self.assembly.segments
         ]
+
+        self._results = [self._types[s] for s in self._outputs]
+        slots_of_call = [*self._inputs, *self._outputs]
+        self._all_used = [
+            [s.slot for s in run.specs] == slots_of_call
+            for run in self._runs
+            if isinstance(run, _Native)
+        ] == [True]
 
     # -- slots
 
@@ -126,6 +134,30 @@ class Program:
 
     # -- running
 
+    def enter(self, arguments: list[Array]) -> list[Array] | None:
+        """The outputs, if the program is one native function and all arguments fit as they are."""
+        run = self._runs[0] if len(self._runs) == 1 else None
+        if not isinstance(run, _Native):
+            return None
+        results = [np.empty(t.shape, t.dtype) for t in self._results]
+        if self._all_used:
+            code = run.entry(*arguments, *results)
+        else:
+            table = dict(zip([*self._inputs, *self._outputs], [*arguments, *results], strict=True))
+            code = run.entry(*[table[s.slot] for s in run.specs])
+        if code is None:
+            return results
+        if code >= 0:
+            return None
+        self._fail(code, arguments)
+
+    def _fail(self, code: int, arguments: Sequence[Array]) -> NoReturn:
+        """Raise what the reference raises, where an index is out of range."""
+        if code == OUT_OF_RANGE:
+            with np.errstate(all="ignore"):
+                evaluate(self.graph, list(arguments))
+        raise RuntimeError(f"a program left with status {-code}")
+
     def __call__(self, arguments: Sequence[Array]) -> list[Array]:
         """Run on arrays of exactly the types of the graph's inputs."""
         table: dict[int, Any] = dict(self._constants)
@@ -153,10 +185,7 @@ class Program:
                 spec = run.specs[code]
                 table[spec.slot] = fitting(spec, np.asarray(table[spec.slot]))
                 continue
-            if code == OUT_OF_RANGE:
-                with np.errstate(all="ignore"):
-                    evaluate(self.graph, list(arguments))
-            raise RuntimeError(f"a program left with status {-code}")
+            self._fail(code, arguments)
         for slot in run.written:
             own = arguments[self._inputs.index(slot)]
             if table[slot] is not own:
