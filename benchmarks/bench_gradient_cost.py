@@ -26,17 +26,28 @@ SECONDS = 0.4
 CALLS = 5
 SHORTEST = 1e-3  # seconds that one measurement takes at least
 HEAD = f"{'depth':>9} {'function':>12} {'value_and_grad':>15} {'ratio':>7}"
+Chain = Callable[[int], Callable[[Any], Any]]
 
 
 def chain(depth: int) -> Callable[[Any], Any]:
-    """An elementwise chain of `depth` operations, ending in a scalar."""
+    """A chain of `depth` operations on a scalar, and nothing else that would take time."""
 
     def function(x: Any) -> Any:
         for _ in range(depth // 2):
             x = np.sin(x) * 1.01
-        return np.sum(x) if np.ndim(x) else x
+        return x
 
     return function
+
+
+def summed_chain(depth: int) -> Callable[[Any], Any]:
+    """The same on an array, and the sum of it."""
+    function = chain(depth)
+
+    def summed(x: Any) -> Any:
+        return np.sum(function(x))
+
+    return summed
 
 
 def seconds(function: Callable[[Any], Any], x: Any) -> float:
@@ -61,14 +72,12 @@ def _cpu_time(function: Callable[[Any], Any], x: Any, number: int) -> float:
     return time.process_time() - begin
 
 
-def table(name: str, x: Any, depths: tuple[int, ...]) -> list[float]:
+def table(name: str, x: Any, of: Chain, depths: tuple[int, ...]) -> list[float]:
     """Print one line a depth; return the ratios."""
-    print(
-        f"\n{name}\n{'depth':>9} {'function':>12} {'value_and_grad':>15} {'ratio':>7} {'us/op':>7}"
-    )
+    print(f"\n{name}\n{HEAD} {'us/op':>7}")
     ratios = []
     for depth in depths:
-        function = chain(depth)
+        function = of(depth)
         plain = seconds(function, x)
         both = seconds(bp.value_and_grad(function), x)
         ratios.append(both / plain)
@@ -81,11 +90,9 @@ def table(name: str, x: Any, depths: tuple[int, ...]) -> list[float]:
 
 def jitted_table(x: Any, depths: tuple[int, ...]) -> None:
     """The same, compiled: what a training step pays."""
-    print(
-        f"\narrays of 1,000, jit\n{'depth':>9} {'function':>12} {'value_and_grad':>15} {'ratio':>7}"
-    )
+    print(f"\narrays of 1,000, jit\n{HEAD}")
     for depth in depths:
-        fast, both = bp.jit(chain(depth)), bp.jit(bp.value_and_grad(chain(depth)))
+        fast, both = bp.jit(summed_chain(depth)), bp.jit(bp.value_and_grad(summed_chain(depth)))
         for function in (fast, both):
             function(x)  # compiles
         plain, whole = seconds(fast, x), seconds(both, x)
@@ -97,11 +104,14 @@ def main() -> None:
     """Print the tables."""
     deepest = int(sys.argv[1]) if len(sys.argv) > 1 else DEPTHS[-1]
     depths = tuple(d for d in DEPTHS if d <= deepest)
-    for name, x in (("scalars", 0.5), ("arrays of 1,000", np.linspace(0.1, 1.0, 1000))):
-        ratios = table(name, x, depths)
+    for name, x, of in (
+        ("scalars", 0.5, chain),
+        ("arrays of 1,000", np.linspace(0.1, 1.0, 1000), summed_chain),
+    ):
+        ratios = table(name, x, of, depths)
         print(f"growth of the ratio from depth {depths[0]:,}: {ratios[-1] / ratios[0]:.2f}")
     gc.disable()
-    table("scalars, garbage collector paused", 0.5, depths)
+    table("scalars, garbage collector paused", 0.5, chain, depths)
     gc.enable()
     jitted_table(np.linspace(0.1, 1.0, 1000), tuple(d for d in depths if d <= 10_000))
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.signals import obeying_ctrl_c
+
 from backpass.cli import main
 
 QUICK = ("--epochs", "2", "--hidden", "8", "--quiet")
@@ -40,13 +42,14 @@ def start(
 ) -> subprocess.Popen[str]:
     """Start `backpass` as a process of its own."""
     command = [sys.executable, "-m", "backpass", *map(str, arguments)]
-    return subprocess.Popen(
-        command,
-        cwd=cwd,
-        env={**os.environ, "OPENBLAS_NUM_THREADS": "1", **(env or {})},
-        text=True,
-        **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options},
-    )
+    with obeying_ctrl_c():
+        return subprocess.Popen(
+            command,
+            cwd=cwd,
+            env={**os.environ, "OPENBLAS_NUM_THREADS": "1", **(env or {})},
+            text=True,
+            **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options},
+        )
 
 
 def run_there(*arguments: object, cwd: Path, **options: Any) -> Ended:

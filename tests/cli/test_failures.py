@@ -12,6 +12,7 @@ from tests.cli.processes import QUICK, Cli
 
 from backpass.cli import entry, running
 from backpass.cli.failures import in_flags
+from backpass.sentence import Change, Clause, Part, Sentence, Setting
 
 CLEAN = "a,b,y\n" + "".join(f"{i},{i * i % 7},{'yes' if i % 3 else 'no'}\n" for i in range(30))
 COLUMNS = "The columns are: 'a', 'b', 'y'."
@@ -33,7 +34,7 @@ BAD_DATA = {
     "texts for regression": (
         CLEAN,
         ("--target", "y", "--task", "regression"),
-        "regression needs numbers. Set --task classification.",
+        "Regression needs numbers; for texts, add --task classification.",
     ),
     "empty file": ("", ("--target", "y"), "d.csv is empty"),
     "header only": ("a,b,y\n", ("--target", "y"), "and no rows"),
@@ -47,7 +48,7 @@ BAD_DATA = {
     "number with text": (
         "a,y\n" + "".join(f"{i},{i % 2}\n" for i in range(40)) + "oops,1\n",
         ("--target", "y"),
-        "add --categories COLUMN",
+        "add --categories a",
     ),
 }
 
@@ -83,7 +84,7 @@ def test_very_many_categories_are_refused_with_an_estimate(cli: Cli) -> None:
     rows = "".join(f"id{i},{i % 2}\n" for i in range(60_000))
     Path("d.csv").write_text("name,y\n" + rows)
     ended = cli("train", "d.csv", "--target", "y")
-    assert ended.status == 2 and "inputs take" in ended.err and "--ignore 'name'" in ended.err
+    assert ended.status == 2 and "inputs take" in ended.err and "--ignore name" in ended.err
     assert "max_bytes" not in ended.err
 
 
@@ -134,7 +135,7 @@ def test_a_word_for_nothing_can_be_named(cli: Cli) -> None:
     Path("d.csv").write_text("a,y\n" + rows)
     ended = cli("train", "d.csv", "--target", "y")
     assert ended.status == 2 and "the first 'gone' in line 9" in ended.err
-    assert "add --missing-values TEXT" in ended.err and "add --categories COLUMN" in ended.err
+    assert "add --missing-values gone" in ended.err and "add --categories a" in ended.err
     flags = ("--missing-values", "gone", "--missing", "drop")
     ended = cli("train", "d.csv", "--target", "y", *flags, *QUICK[:-1], "-o", "run")
     assert ended.status == 0 and "40 rows (1 left out)" in ended.out, ended.err
@@ -220,17 +221,29 @@ def test_hostile_names_and_labels_do_nothing(cli: Cli) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sentence", "in_terms_of_flags"),
+    ("part", "in_terms_of_flags"),
     [
-        ('can be named with encoding="utf-16-le".', "can be named with --encoding utf-16-le."),
-        (
-            "if letters look wrong, name the encoding.",
-            "if letters look wrong, add --encoding NAME.",
-        ),
+        (Setting("encoding", "utf-16-le"), "--encoding utf-16-le"),
+        (Change("encoding"), "add --encoding TEXT"),
+        (Change("dtype", "float64"), "add --dtype float64"),
+        (Setting("task"), "--task"),
+        (Change("task"), "add --task classification|regression"),
+        (Change("test", 0), "add --test 0"),
+        (Setting("ignore", ("a", "unit price")), "--ignore a --ignore 'unit price'"),
+        (Setting("ignore", ("\x1b[2J",)), r"--ignore '\x1b[2J'"),
+        (Clause(", or raise ", Setting("max_bytes")), ""),
+        (Setting("data_sha256", "1"), "data_sha256='1'"),
     ],
 )
-def test_ways_out_are_flags(sentence: str, in_terms_of_flags: str) -> None:
-    assert in_flags(sentence) == in_terms_of_flags
+def test_ways_out_are_flags(part: Part, in_terms_of_flags: str) -> None:
+    assert in_flags(Sentence("It is so. ", part, ".")) == f"It is so. {in_terms_of_flags}."
+
+
+def test_ways_out_of_a_run_belong_to_train() -> None:
+    ways = (Change("missing", "drop"), " (or ", Setting("decimal", ","), ")")
+    said = Sentence("Mend it, or ", *ways)
+    assert in_flags(said, trained=True) == "Mend it, or train with --missing drop (or --decimal ,)"
+    assert in_flags(str(said), trained=True) == str(said)
 
 
 def test_an_identifier_as_target_asks_for_the_right_one(cli: Cli) -> None:

@@ -131,14 +131,14 @@ def test_a_memory_map_is_read_batch_by_batch(tmp_path: Path) -> None:
     mapped = np.memmap(path, mode="r", dtype=">f4", shape=(100, 3))
     loader = DataLoader(mapped, batch_size=10, shuffle=False)
     batches = loader.batches(1)
-    (first,) = next(batches)  # type: ignore[misc]
+    (first,) = next(batches)
     with path.open("r+b") as file:
         file.write(np.full((100, 3), 7, dtype=">f4").tobytes())
-    (second,) = next(batches)  # type: ignore[misc]
+    (second,) = next(batches)
     assert (first.max(), second.min()) == (0, 7)
     assert type(second) is np.ndarray
     assert second.dtype.isnative
-    assert loader.arrays[0] is mapped  # type: ignore[index]
+    assert loader.arrays[0] is mapped  # pyright: ignore[reportArgumentType, reportOptionalSubscript]
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_a_memory_map_is_read_batch_by_batch(tmp_path: Path) -> None:
 )
 def test_any_layout(view: np.ndarray) -> None:
     (batch,) = DataLoader(view, batch_size=20, shuffle=False).batches(1)
-    assert np.array_equal(batch[0], view)  # type: ignore[index]
+    assert np.array_equal(batch[0], view)
 
 
 def generator() -> Any:
@@ -216,4 +216,4 @@ def test_epoch_and_start_are_checked_at_once() -> None:
     with pytest.raises(DataError, match="epoch is '-1'"):
         loader.batches(-1)
     with pytest.raises(DataError, match="epoch is 'x'"):
-        loader.set_epoch("x")  # type: ignore[arg-type]
+        loader.set_epoch("x")  # pyright: ignore[reportArgumentType]

@@ -10,7 +10,7 @@ X = np.arange(12.0).reshape(4, 3)
 
 
 def table(x: np.ndarray, y: object = (0, 1, 0, 1)) -> data.Table:
-    return data.load((x, list(y)))  # type: ignore[call-overload]
+    return data.load((x, list(y)))  # pyright: ignore[reportArgumentType]
 
 
 def holed(*cells: tuple[int, int], value: float = np.nan) -> np.ndarray:
@@ -27,7 +27,7 @@ def holed(*cells: tuple[int, int], value: float = np.nan) -> np.ndarray:
             holed((1, 0), (3, 0)),
             (0, 1, 0, 1),
             "the arrays: column 'x0' has 2 missing values, the first in row 2. Mend the data, or "
-            'set missing to "impute" (fill in) or "drop" (leave such rows out).',
+            "set missing='impute' (fill in) or missing='drop' (leave such rows out).",
         ),
         (holed((2, 1), value=-np.inf), (0, 1, 0, 1), "column 'x1' has 1 infinite value, the first"),
         (

@@ -50,4 +50,4 @@ def test_it_is_uniform() -> None:
 @pytest.mark.parametrize("seed", [-1, 2**64, 1.5, True, "1"])
 def test_seeds_out_of_range(seed: object) -> None:
     with pytest.raises(DataError, match=r"seed is .*; it must be a whole number, from 0 to"):
-        permutation(3, seed)  # type: ignore[arg-type]
+        permutation(3, seed)  # pyright: ignore[reportArgumentType]

@@ -50,18 +50,18 @@ def test_only_the_training_part_is_learnt_from() -> None:
     assert fitted.to_json() == before
     assert x[0, 0] == pytest.approx((1e6 - 4) / np.sqrt(5))
     with pytest.raises(dataclasses.FrozenInstanceError):
-        fitted.features = ()  # type: ignore[misc]
+        fitted.features = ()  # pyright: ignore[reportAttributeAccessIssue]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_regression(dtype: str) -> None:
     target = Column.numbers("price", np.array([10.0, 20.0, 30.0, 40.5]))
     numbers = table(target, a=[1, 2, 3, 4])
-    plain = Preprocessor.fit(numbers, dtype=dtype)  # type: ignore[arg-type]
+    plain = Preprocessor.fit(numbers, dtype=dtype)  # pyright: ignore[reportArgumentType]
     x, y = plain.transform(numbers)
     assert y is not None
     assert (x.dtype, y.dtype, y.tolist()) == (dtype, dtype, [10, 20, 30, 40.5])
-    scaled = Preprocessor.fit(numbers, dtype=dtype, standardize_target=True)  # type: ignore[arg-type]
+    scaled = Preprocessor.fit(numbers, dtype=dtype, standardize_target=True)  # pyright: ignore[reportArgumentType]
     _, y = scaled.transform(numbers)
     assert y is not None
     assert abs(y.mean()) < 1e-6
@@ -94,7 +94,7 @@ HOLED = table(
 
 @pytest.mark.parametrize(("impute", "fill"), [("mean", 5 / 3), ("median", 2), ("most_frequent", 2)])
 def test_imputation(impute: str, fill: float) -> None:
-    fitted = Preprocessor.fit(HOLED, missing="impute", impute=impute, standardize=False)  # type: ignore[arg-type]
+    fitted = Preprocessor.fit(HOLED, missing="impute", impute=impute, standardize=False)  # pyright: ignore[reportArgumentType]
     x, y = fitted.transform(HOLED)
     # the row without a target is left out, and teaches nothing
     assert y is not None

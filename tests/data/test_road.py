@@ -37,8 +37,8 @@ def test_a_sheet_of_mixed_types_and_a_few_empty_cells(tmp_path: Path) -> None:
     assert str(caught.value) == (
         "kunden.csv: column 'Alter' has 1 missing value, the first in row 2 (line 3); column "
         "'Größe' has 1 missing value, the first in row 4 (line 5); column 'Ort' has 1 missing "
-        'value, the first in row 3 (line 4). Mend the data, or set missing to "impute" (fill in) '
-        'or "drop" (leave such rows out).'
+        "value, the first in row 3 (line 4). Mend the data, or set missing='impute' (fill in) or "
+        "missing='drop' (leave such rows out)."
     )
     split = data.train_validation_test_split(table, stratify=table.target, seed=3)
     train = table.take(split.train)
@@ -57,7 +57,7 @@ def test_a_sheet_of_mixed_types_and_a_few_empty_cells(tmp_path: Path) -> None:
 def test_the_note_on_names_says_to_leave_them_out(tmp_path: Path) -> None:
     notes = data.load(sheet(tmp_path), target="Kauft").notes
     assert notes == (
-        "Read as Windows-1252 (line 1 is not UTF-8); if letters look wrong, name the encoding.",
+        "Read as Windows-1252 (line 1 is not UTF-8); if letters look wrong, set encoding.",
         "Left out 1 row with nothing but empty cells.",
         "Numbers have decimal commas (column 'Größe').",
         "Column 'Name' has 44 different texts in 44 rows: nothing can be learnt from most of them. "

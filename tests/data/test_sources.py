@@ -186,6 +186,6 @@ def test_a_mapping_of_columns_with_a_named_target() -> None:
 
 
 def test_a_frame_whose_columns_are_numbers_has_a_target_by_number() -> None:
-    table = data.load(pd.DataFrame(np.arange(6.0).reshape(2, 3)), target=2)  # type: ignore[arg-type]
+    table = data.load(pd.DataFrame(np.arange(6.0).reshape(2, 3)), target=2)  # pyright: ignore[reportArgumentType]
     assert table.names == ("0", "1")
     assert table.target is not None and table.target.values.tolist() == [2.0, 5.0]

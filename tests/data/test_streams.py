@@ -26,7 +26,7 @@ def test_a_one_shot_iterator_is_an_error_at_epoch_2() -> None:
 
 @pytest.mark.parametrize("source", [[1, 2, 3], rows, range(1, 4), {1: 0, 2: 0, 3: 0}])
 def test_what_can_be_read_again(source: object) -> None:
-    stream = BatchStream(source)  # type: ignore[arg-type]
+    stream = BatchStream(source)  # pyright: ignore[reportArgumentType]
     for epoch in (1, 2, 3):
         assert list(stream.batches(epoch)) == [1, 2, 3]
     assert list(stream.batches(4, start=2)) == [3]
@@ -50,4 +50,4 @@ def test_no_batches_and_no_source() -> None:
     with pytest.raises(DataError, match="gave no batch in epoch 1"):
         list(BatchStream([]).batches(1))
     with pytest.raises(DataError, match="A int is no source of batches"):
-        BatchStream(5)  # type: ignore[arg-type]
+        BatchStream(5)  # pyright: ignore[reportArgumentType]

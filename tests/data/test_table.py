@@ -5,8 +5,8 @@ import pytest
 
 import backpass.data
 from backpass.data import Column, Table
-from backpass.data.wording import closest, quote, size
 from backpass.errors import DataError
+from backpass.wording import closest, quote, size
 
 A = Column.numbers("age", np.array([1.0, 2.0, np.nan]))
 B = Column.texts("kind", ["x", None, "y"])

@@ -58,10 +58,10 @@ def test_a_single_class_is_an_error_that_names_it() -> None:
 
 
 def test_regression_on_texts_and_unknown_tasks() -> None:
-    with pytest.raises(DataError, match="holds texts, such as 'a'; regression needs numbers"):
+    with pytest.raises(DataError, match=r"holds texts, such as 'a'\. Regression needs numbers"):
         data.Preprocessor.fit(table(["a", "b"]), task="regression")
     with pytest.raises(DataError, match=r"'rank' is no task\. Tasks: classification, regression"):
-        data.Preprocessor.fit(table([1, 2]), task="rank")  # type: ignore[arg-type]
+        data.Preprocessor.fit(table([1, 2]), task="rank")  # pyright: ignore[reportArgumentType]
 
 
 def test_the_task_can_be_set() -> None:

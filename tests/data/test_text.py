@@ -70,7 +70,7 @@ def test_one_table_in_many_dresses(save: Save, content: bytes) -> None:
 def test_an_encoding_that_had_to_be_guessed_is_said_in_a_note(save: Save) -> None:
     table = data.load(save("a,b\n1,x\n2,é\n".encode("latin-1")))
     assert table.notes == (
-        "Read as Windows-1252 (line 3 is not UTF-8); if letters look wrong, name the encoding.",
+        "Read as Windows-1252 (line 3 is not UTF-8); if letters look wrong, set encoding.",
     )
 
 
@@ -128,7 +128,7 @@ def test_a_byte_order_mark_is_no_part_of_a_name_when_the_encoding_is_named(save:
         (
             b'a,b\n"1,234",x\n"5,678",y\n',
             {},
-            "t.csv: column 'a' holds numbers with commas, such as '1,234'. Set decimal to",
+            "t.csv: column 'a' holds numbers with commas, such as '1,234'. If the comma",
         ),
         (
             b"age,b\n" + b"".join(b"%d,1\n" % i for i in range(40)) + b"old,1\n",
@@ -170,7 +170,7 @@ def test_thousands_and_decimal_marks_as_told(save: Save) -> None:
     assert data.load(path).column("a").values.tolist() == [1234.5, 5678]
     path = save("a;b\n1.234,5;1\n5.678;2\n3.25;3\n")
     with pytest.raises(
-        DataError, match=r"holds numbers with commas, such as '1\.234,5'\. Set decimal"
+        DataError, match=r"holds numbers with commas, such as '1\.234,5'\. If the comma"
     ):
         data.load(path)
     assert data.load(path, decimal=",").column("a").values.tolist() == [1234.5, 5678, 3.25]

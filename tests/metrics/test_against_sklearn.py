@@ -191,7 +191,7 @@ def test_one_column_of_logits_is_two_classes(data: Arrays) -> None:
     rounding = np.finfo(np.float64).eps / max(least, np.finfo(np.float64).eps)
     for name in ("accuracy", "f1", "roc_auc", "cross_entropy", "log_loss"):
         flat, tall, certain = metrics.get(name), metrics.get(name), metrics.get(name)
-        certain.from_logits = False  # type: ignore[attr-defined]
+        certain.from_logits = False  # pyright: ignore[reportAttributeAccessIssue]
         flat.update(column, truth, weights)
         tall.update(column[:, None], truth[:, None], weights)
         certain.update(probabilities, truth, weights)

@@ -247,7 +247,7 @@ def test_binary_average_needs_two_classes() -> None:
     with pytest.raises(MetricError, match="needs two classes, but there are 3"):
         f1.compute()
     with pytest.raises(MetricError, match="average='median' is unknown"):
-        metrics.F1(average="median")  # type: ignore[arg-type]
+        metrics.F1(average="median")  # pyright: ignore[reportArgumentType]
 
 
 def test_a_missing_scikit_learn_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

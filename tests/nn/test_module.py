@@ -103,7 +103,7 @@ def test_an_array_assigned_to_a_buffer_is_written_into_it() -> None:
 def test_registration_errors() -> None:
     m = Tied()
     with pytest.raises(TypeError, match="cannot assign ndarray to a registered parameter"):
-        m.a.weight = np.ones((3, 3))  # type: ignore[assignment]
+        m.a.weight = np.ones((3, 3))  # pyright: ignore[reportAttributeAccessIssue]
     with pytest.raises(TypeError, match="has no derivative"):
         nn.Parameter(np.arange(3))
     with pytest.raises(KeyError, match="already has an attribute"):
@@ -111,9 +111,9 @@ def test_registration_errors() -> None:
     with pytest.raises(KeyError, match="without"):
         m.add_module("x.y", nn.ReLU())
     with pytest.raises(TypeError, match=r"expected an nn.Module"):
-        m.add_module("x", 3)  # type: ignore[arg-type]
+        m.add_module("x", 3)  # pyright: ignore[reportArgumentType]
     with pytest.raises(TypeError, match=r"expected an nn.Parameter"):
-        m.register_parameter("x", np.ones(1))  # type: ignore[arg-type]
+        m.register_parameter("x", np.ones(1))  # pyright: ignore[reportArgumentType]
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         _ = m.nothing
     with pytest.raises(AttributeError, match="no child 'c'"):

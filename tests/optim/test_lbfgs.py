@@ -209,7 +209,7 @@ def test_what_it_refuses() -> None:
     cell = Cell([1.0], name="x", trainable=True)
     optimizer = optim.LBFGS([cell])
     with pytest.raises(OptimizerError, match="needs a closure"):
-        optimizer.step({"x": np.ones(1)})  # type: ignore[arg-type]
+        optimizer.step({"x": np.ones(1)})  # pyright: ignore[reportArgumentType]
     with pytest.raises(OptimizerError, match="doesn't support per-parameter options"):
         optim.LBFGS([{"params": [cell]}, {"params": [Cell([2.0])]}])
     with pytest.raises(TracingError, match=r"call it outside of bp\.jit"):

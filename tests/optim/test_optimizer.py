@@ -384,10 +384,10 @@ def test_torchs_calls_say_what_to_write_instead() -> None:
     with pytest.raises(DTypeError, match=r"bp.value_and_grad\(loss\)\(model, x, y\)"):
         optimizer.step()
     with pytest.raises(DTypeError, match=r"a dict with the key 'params'.*got list"):
-        optimizer.add_param_group([Cell(np.ones(2))])  # type: ignore[arg-type]
+        optimizer.add_param_group([Cell(np.ones(2))])  # pyright: ignore[reportArgumentType]
     for lr in (None, "0.1", [0.1]):
         with pytest.raises(DTypeError, match="lr must be a number"):
-            optim.SGD([Cell(np.ones(2))], lr=lr)  # type: ignore[arg-type]
+            optim.SGD([Cell(np.ones(2))], lr=lr)  # pyright: ignore[reportArgumentType]
 
 
 def test_state_keeps_its_names_when_a_parameter_is_renamed() -> None:

@@ -205,7 +205,7 @@ def test_a_jitted_step_follows_without_compiling_again(name: str) -> None:
 def test_what_is_refused() -> None:
     optimizer = own_optimizer()
     for words, error, make in [
-        ("not an Optimizer", DTypeError, lambda: ours.StepLR(object(), 3)),  # type: ignore[arg-type]
+        ("not an Optimizer", DTypeError, lambda: ours.StepLR(object(), 3)),  # pyright: ignore[reportArgumentType]
         ("initial_lr", OptimizerError, lambda: ours.StepLR(optimizer, 3, last_epoch=4)),
         ("expected 2 values", OptimizerError, lambda: ours.LambdaLR(optimizer, [abs])),
         ("step_size", OptimizerError, lambda: ours.StepLR(optimizer, 0)),

@@ -165,7 +165,7 @@ def test_monitors() -> None:
     with pytest.raises(ConfigError, match="Pass validation_data to fit"):
         Monitor("val_loss", "min").value({"loss": 1.0})
     with pytest.raises(ConfigError, match="mode='up' is no mode"):
-        monitor_of(run.metrics, "loss", "up")  # type: ignore[arg-type]
+        monitor_of(run.metrics, "loss", "up")  # pyright: ignore[reportArgumentType]
 
 
 def test_schedules_by_epoch_and_by_step() -> None:

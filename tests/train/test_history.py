@@ -38,7 +38,7 @@ def test_the_file_holds_the_records_and_no_time(tmp_path: object) -> None:
     for _ in range(2):
         run = trainer(metrics=["accuracy"], callbacks=[GradientFlow()], directory=tmp_path)
         history = run.fit(blobs(), validation_data=blobs(30), epochs=2, batch_size=16)
-        text = (run.directory / "history.jsonl").read_text()  # type: ignore[operator]
+        text = (run.directory / "history.jsonl").read_text()  # pyright: ignore[reportOptionalOperand]
         assert text == history.to_jsonl()
         texts.append(text)
     assert texts[0] == texts[1]

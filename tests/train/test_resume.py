@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.signals import obeying_ctrl_c
 from tests.train.runs import blobs, network, same, trainer, weights
 
 from backpass import nn, optim
@@ -189,13 +190,14 @@ def test_a_script_that_is_interrupted_says_where_it_was_saved(tmp_path: Path) ->
         "run.fit(blobs(), epochs=100_000, batch_size=16)\n"
     )
     environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"}
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path)],
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-        cwd=ROOT,
-    )
+    with obeying_ctrl_c():
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, str(tmp_path)],
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+            cwd=ROOT,
+        )
     assert process.stderr is not None
     assert process.stderr.readline().startswith("epoch 1/100000")
     process.send_signal(signal.SIGINT)

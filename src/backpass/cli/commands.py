@@ -20,7 +20,7 @@ from backpass.cli.run_model import RunModel
 from backpass.cli.running import Display, resume, train
 from backpass.cli.settings import RunConfig
 from backpass.cli.terminal import console, metrics_table, note, without_nan
-from backpass.data.wording import count
+from backpass.wording import count
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]

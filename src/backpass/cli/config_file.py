@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from backpass.cli.settings import RunConfig, Setting, Value, settings
-from backpass.data.wording import did_you_mean, quote, quote_path
 from backpass.errors import ConfigError
+from backpass.wording import did_you_mean, quote, quote_path
 
 _MOST_BYTES = 1 << 20
 _HEADER = "# The settings of this run. `backpass train --config` with this file repeats it.\n"

@@ -12,9 +12,9 @@ from numpy.typing import ArrayLike
 
 from backpass import metrics
 from backpass.data import Preprocessor
-from backpass.data.wording import optional_package
 from backpass.metrics import Metric
 from backpass.report import ConfusionCounts, RegressionFit, RocCurve
+from backpass.wording import optional_package
 
 _MOST_ROC_CLASSES = 30
 _MOST_ROC_POINTS = 500
@@ -27,8 +27,8 @@ class InTargetUnit(Metric[float]):
         """Wrap a metric of standardised values."""
         self._inner, self._preprocessor = inner, preprocessor
         self.name, self.display_name = inner.name, inner.display_name
-        self.higher_is_better = inner.higher_is_better  # type: ignore[misc]
-        self.scalar = inner.scalar  # type: ignore[misc]
+        self.higher_is_better = inner.higher_is_better
+        self.scalar = inner.scalar
         super().__init__()
 
     def initial_state(self) -> dict[str, np.ndarray]:

@@ -8,55 +8,49 @@
 A traceback is shown with --debug or BACKPASS_DEBUG only.
 """
 
-import re
+import shlex
 import sys
 import traceback
 from collections.abc import Callable
 
 from backpass import config
+from backpass.cli.flags import flag, metavar
+from backpass.cli.settings import settings
 from backpass.cli.terminal import plain
 from backpass.errors import BackpassError, ConfigError, DataError, MetricError
+from backpass.sentence import OPEN, Change, Sentence, Setting, sentence_of
+from backpass.wording import LONGEST_QUOTE, quote
 
 _ASKED_WRONGLY = (ConfigError, DataError, MetricError)
-_FLAGS_FOR_SETTINGS = (
-    (re.compile(r"ignore=\[(.*?)\]"), r"--ignore \1"),
-    (
-        re.compile(r'Mend the data, or set missing to "impute" \(fill in\) or "drop" \(leave such'),
-        "Mend the data, or add --missing impute (fill in) or --missing drop (leave such",
-    ),
-    (
-        re.compile(r'Leave such columns out with ignore, or set missing to "impute"'),
-        "Leave such columns out with --ignore, or add --missing impute",
-    ),
-    (re.compile(r'set dtype to "float64"'), "add --dtype float64"),
-    (re.compile(r"Set the task to (\w+)"), r"Set --task \1"),
-    (
-        re.compile(r'Set decimal to "," if (.*?), or to "\." if (.*?);'),
-        r"Add --decimal , if \1, or --decimal . if \2;",
-    ),
-    (re.compile(r"add the column to categories"), "add --categories COLUMN"),
-    (re.compile(r"add it to missing_values"), "add --missing-values TEXT"),
-    (re.compile(r", or raise max_bytes"), ""),
-    (re.compile(r"[;:,]? ?go on with fit\(\.\.\., resume='.*?'\)\."), ""),
-    (re.compile(r'\bencoding="([\w-]+)"'), r"--encoding \1"),
-    (re.compile(r"name the encoding\."), "add --encoding NAME."),
-    (
-        re.compile(r"Are these classes, and .*? of each; stratify=None divides them as they come"),
-        "Is this the right --target? For quantities, add --task regression; for classes, give more "
-        "rows of each",
-    ),
-    (re.compile(r"set validation or test to 0"), "set --validation or --test to 0"),
-)
 
 
-def in_flags(sentence: str, trained: bool = False) -> str:
-    """A sentence of a room below, with its ways out as flags of the command line.
+def in_flags(said: str, trained: bool = False) -> str:
+    """What a room below says, with its settings as flags of the command line.
 
     `trained`: for a command that uses a run, where such a flag belongs to `backpass train`.
     """
-    for pattern, replacement in _FLAGS_FOR_SETTINGS:
-        sentence = pattern.sub(replacement, sentence)
-    return re.sub(r"\badd --", "train with --", sentence) if trained else sentence
+    if not isinstance(said, Sentence):
+        return said
+    return said.worded(lambda setting: _in_flags(setting, "train with" if trained else "add"))
+
+
+def _in_flags(setting: Setting, verb: str) -> str | None:
+    """`add --missing drop`; None where the command line has no such flag."""
+    known = settings().get(setting.name)
+    if known is None or known.hidden:
+        return None
+    name, asked = flag(setting.name), isinstance(setting, Change)
+    if setting.value is OPEN:
+        words = f"{name} {metavar(known)}" if asked else name
+    else:
+        values = setting.value if isinstance(setting.value, tuple) else (setting.value,)
+        words = " ".join([f"{name} {_in_a_shell(value)}" for value in values])
+    return f"{verb} {words}" if asked else words
+
+
+def _in_a_shell(value: object) -> str:
+    text = str(value)
+    return shlex.quote(text) if text.isprintable() and len(text) <= LONGEST_QUOTE else quote(text)
 
 
 def status_of(command: Callable[[], None], *, debug: bool, trained: bool = False) -> int:
@@ -67,7 +61,7 @@ def status_of(command: Callable[[], None], *, debug: bool, trained: bool = False
         _say((str(interrupt) or "interrupted") + _way_to_go_on(interrupt), debug)
         return 130
     except BackpassError as error:
-        _say(in_flags(str(error), trained), debug)
+        _say(in_flags(sentence_of(error), trained), debug)
         return 2 if isinstance(error, _ASKED_WRONGLY) else 1
     except MemoryError as error:
         said = str(error) or "there is not enough memory"

@@ -30,6 +30,11 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
+def metavar(setting: Setting) -> str:
+    """What stands for the value of a setting in its help; "" for a switch."""
+    return "|".join(setting.choices) or _METAVARS.get(setting.kind, "")
+
+
 def given(flags: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that the command line gave, checked; errors name the flag."""
     known = settings()
@@ -57,7 +62,7 @@ def with_setting_flags(command: Callable[..., None]) -> Callable[..., None]:
         command(**arguments)
 
     with_flags.__doc__ = command.__doc__
-    with_flags.__signature__ = signature.replace(parameters=[*own, *added])  # type: ignore[attr-defined]
+    with_flags.__signature__ = signature.replace(parameters=[*own, *added])
     return with_flags
 
 
@@ -68,7 +73,7 @@ def _parameter(name: str, setting: Setting, default: Any) -> inspect.Parameter:
     option = typer.Option(
         *names,
         help=f"{setting.help}{_default_words(setting, default)}",
-        metavar="|".join(setting.choices) or _METAVARS.get(setting.kind),
+        metavar=metavar(setting) or None,
         show_default=False,
         rich_help_panel=setting.section.capitalize(),
     )

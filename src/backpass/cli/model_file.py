@@ -14,9 +14,9 @@ import numpy as np
 from backpass import nn
 from backpass.cli.network import NetworkSpec
 from backpass.data import Preprocessor
-from backpass.data.wording import quote, quote_path
 from backpass.errors import CheckpointError
 from backpass.train.checkpoint_files import Content, read_file, write_file
+from backpass.wording import quote, quote_path
 
 FORMAT = 1
 

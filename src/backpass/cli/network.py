@@ -12,8 +12,8 @@ import numpy as np
 
 from backpass import nn
 from backpass.cli.settings import ACTIVATIONS, RunConfig
-from backpass.data.wording import quote
 from backpass.errors import CheckpointError
+from backpass.wording import quote
 
 _ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,

@@ -15,9 +15,9 @@ import numpy as np
 from backpass.cli.evaluation import probabilities
 from backpass.cli.run_model import RunModel
 from backpass.data import Table
-from backpass.data.wording import quote_path
 from backpass.errors import ConfigError
 from backpass.files import atomic_write
+from backpass.wording import quote_path
 
 
 def predict_to(run: RunModel, table: Table, output: Path | None) -> int:

@@ -16,10 +16,12 @@ from backpass import data, metrics
 from backpass.cli.network import NetworkSpec
 from backpass.cli.settings import RunConfig
 from backpass.data import Preprocessor, Split, Table
+from backpass.data.missing import ready
 from backpass.data.sources import mostly_different
 from backpass.data.tasks import Task
-from backpass.data.wording import quote_list
 from backpass.errors import DataError
+from backpass.sentence import Change, Sentence, Setting, sentence_of
+from backpass.wording import quote_list
 
 METRICS = {"classification": ("accuracy", "f1", "roc_auc"), "regression": ("r2", "mae", "rmse")}
 PARTS = ("train", "validation", "test")
@@ -76,13 +78,12 @@ def prepare(config: RunConfig) -> Prepared:
             f"are: {quote_list(table.names)}."
         )
     rows_read = len(table)
-    table = _complete(table, config)
+    # the whole table: a part would hide how many rows are concerned
+    table = ready(table, cast(Any, config.missing))
     target = cast(data.Column, table.target)
     task = cast(Task, config.task or data.infer_task(target))
     data.check_task(target, task, table.source)
-    split = data.train_validation_test_split(
-        table, config.validation, config.test, _strata(target, task), config.seed
-    )
+    split = _divided(table, config, target, task)
     train = table.take(split.train)
     preprocessor = Preprocessor.fit(
         train,
@@ -127,17 +128,27 @@ def read_table(
     )
 
 
-def _complete(table: Table, config: RunConfig) -> Table:
-    """The rows that can be trained on. Checked here as a whole: a part would hide the count."""
-    if config.missing == "error":
-        data.check_complete(table)
-        return table
-    if config.missing == "drop":
-        return data.drop_missing(table)
-    target = cast(data.Column, table.target)
-    if target.missing.all():
-        raise DataError(f"{table.source}: the target column holds no value.")
-    return table.take(~target.missing) if target.missing.any() else table
+def _divided(table: Table, config: RunConfig, target: data.Column, task: Task) -> Split:
+    """The three parts; where there are too few rows of a class, whether the target is the one."""
+    strata = _strata(target, task)
+    try:
+        return data.train_validation_test_split(
+            table, config.validation, config.test, strata, config.seed
+        )
+    except DataError as error:
+        said = sentence_of(error)
+        if isinstance(said, Sentence) and any(s.name == "stratify" for s in said.settings):
+            raise DataError(
+                Sentence(
+                    said,
+                    " Is this the right ",
+                    Setting("target"),
+                    "? For quantities, ",
+                    Change("task", "regression"),
+                    "; for classes, give more rows of each.",
+                )
+            ) from error
+        raise
 
 
 def _strata(target: data.Column, task: Task) -> Any:

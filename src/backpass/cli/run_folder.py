@@ -20,9 +20,9 @@ from typing import Any, Literal
 
 from backpass.cli.config_file import config_text, read_config
 from backpass.cli.settings import RunConfig
-from backpass.data.wording import quote_path
 from backpass.errors import ConfigError
 from backpass.files import atomic_write, fsync_folder
+from backpass.wording import quote_path
 
 State = Literal["absent", "empty", "unfinished", "finished", "foreign"]
 _FILES = ("model.safetensors", "config.toml", "metrics.json", "history.jsonl", "report.html")

@@ -16,9 +16,9 @@ from backpass.cli.preparation import read_table, unknown_words
 from backpass.cli.run_folder import open_run
 from backpass.cli.settings import RunConfig
 from backpass.data import Preprocessor, Table
-from backpass.data.wording import quote
 from backpass.errors import DataError
 from backpass.train import Trainer
+from backpass.wording import quote
 
 _BATCH = 1024
 

@@ -20,10 +20,10 @@ from backpass.cli.preparation import Prepared, prepare, title_of
 from backpass.cli.run_folder import RunFolder, new_run, open_run, take_place
 from backpass.cli.settings import RunConfig
 from backpass.cli.showing import show_outcome, show_start
-from backpass.data.wording import quote_path
 from backpass.errors import ConfigError, DataError
 from backpass.report import write_report
 from backpass.train import Trainer, latest_checkpoint
+from backpass.wording import quote_path
 
 GO_ON = "Go on with: backpass resume "
 

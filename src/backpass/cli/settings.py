@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
 
-from backpass.data.preprocessor import Missing
+from backpass.data.missing import Missing
 from backpass.data.tasks import TASKS
-from backpass.data.wording import did_you_mean, quote
 from backpass.errors import ConfigError
+from backpass.wording import did_you_mean, quote
 
 Kind = Literal["text", "whole", "number", "switch", "wholes", "texts"]
 Value = str | int | float | bool | tuple[int, ...] | tuple[str, ...]
@@ -221,7 +221,7 @@ class RunConfig:
 
     def with_values(self, **values: Value) -> "RunConfig":
         """The same config with some values replaced."""
-        return dataclasses.replace(self, **values)  # type: ignore[arg-type]
+        return dataclasses.replace(self, **values)
 
     def by_section(self) -> dict[str, dict[str, Value]]:
         """Every value, in the order and the sections of the file."""

@@ -10,8 +10,8 @@ from backpass.cli.outcome import Outcome, model_rows
 from backpass.cli.preparation import Prepared
 from backpass.cli.run_folder import RunFolder
 from backpass.cli.terminal import facts, metrics_table, plain
-from backpass.data.wording import count, quote, quote_list
 from backpass.train import Trainer
+from backpass.wording import count, quote, quote_list
 
 _LONGEST_CLASSES = 60
 _MOST_MESSAGES = 8

@@ -17,8 +17,8 @@ import numpy as np
 
 from backpass.data.cells import typed_column
 from backpass.data.table import Column, Table, table_of
-from backpass.data.wording import count, quote, quote_list, size
 from backpass.errors import DataError, DataTooLargeError
+from backpass.wording import count, quote, quote_list, size
 
 MOST_FILE_BYTES = 4 * 2**30
 MOST_TABLE_BYTES = 8 * 2**30
@@ -57,8 +57,9 @@ def column_of_array(name: str, values: np.ndarray) -> Column:
     kind = values.dtype.kind
     if np.ma.isMaskedArray(values):
         masked = np.ma.getmaskarray(values)
-        values = np.where(masked, None, np.ma.getdata(values).astype(object))  # type: ignore[arg-type]
-        return typed_column(name, values.tolist())
+        objects = np.ma.getdata(values).astype(object)
+        objects[masked] = None
+        return typed_column(name, objects.tolist())
     if kind in "iu":
         if values.size and max(abs(int(values.min())), abs(int(values.max()))) >= 2**53:
             return Column.texts(name, [str(value) for value in values.tolist()])

@@ -10,9 +10,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from backpass.data.streams import one_shot_name
-from backpass.data.wording import count, quote
+from backpass.data.array_checks import as_array, check_lengths, refuse_one_shot
 from backpass.errors import DataError
+from backpass.wording import quote
 
 
 class BatchSource(Protocol):
@@ -93,31 +93,23 @@ class SampleSource:
 def batch_source(data: tuple[Any, ...]) -> BatchSource:
     """The source for what was passed to a DataLoader; DataError for what cannot be one."""
     for item in data:
-        _refuse_one_shot(item)
+        refuse_one_shot(item)
     if not data:
         raise DataError("A DataLoader needs data: arrays of one length, or a data set.")
     only, *others = data
     if others:
         return _of_arrays(data)
     if isinstance(only, Mapping):
-        named = {str(name): _as_array(values, str(name)) for name, values in only.items()}
-        _check_lengths(named)
+        if not only:
+            raise DataError("The mapping holds no arrays.")
+        named = {str(name): as_array(values, str(name)) for name, values in only.items()}
+        check_lengths(named)
         return NamedSource(named)
     if isinstance(only, tuple):
         return batch_source(only) if len(only) != 1 else _of_arrays(only)
     if _is_samples(only):
         return _of_samples(only)
     return _of_arrays(data)
-
-
-def _refuse_one_shot(item: Any) -> None:
-    once = one_shot_name(item)
-    if once is not None:
-        raise DataError(
-            f"The data is a {once}, a one-shot iterator: it would be used up in epoch 1 and "
-            "nothing would be left for epoch 2, and it cannot be shuffled. Pass arrays or a list "
-            "(list(...)), or wrap ready-made batches in BatchStream."
-        )
 
 
 def _is_samples(item: Any) -> bool:
@@ -138,48 +130,9 @@ def _of_samples(samples: Any) -> SampleSource:
 def _of_arrays(values: Sequence[Any]) -> ArraySource:
     usual = ("x", "y") if len(values) == 2 else tuple(f"array {i + 1}" for i in range(len(values)))
     names = ("x",) if len(values) == 1 else usual
-    named = {name: _as_array(value, name) for name, value in zip(names, values, strict=True)}
-    _check_lengths(named)
+    named = {name: as_array(value, name) for name, value in zip(names, values, strict=True)}
+    check_lengths(named)
     return ArraySource(tuple(named.values()))
-
-
-def _as_array(values: Any, name: str) -> np.ndarray:
-    _refuse_one_shot(values)
-    if np.ma.isMaskedArray(values):
-        raise DataError(f"{name} is a masked array. Fill it: {name}.filled(value).")
-    if type(values).__module__.startswith("scipy.sparse"):
-        raise DataError(f"{name} is a sparse matrix. Pass {name}.toarray().")
-    if isinstance(values, np.ndarray):
-        return values
-    try:
-        array = np.asarray(values)
-    except ValueError as error:
-        raise DataError(
-            f"{name} cannot be made an array, since its rows differ in shape: {error} For several "
-            "arrays, pass DataLoader(x, y) or a tuple."
-        ) from error
-    if array.dtype == object:
-        raise DataError(
-            f"{name} is a {type(values).__name__} that holds Python objects, not numbers."
-        )
-    return array
-
-
-def _check_lengths(named: Mapping[str, np.ndarray]) -> None:
-    if not named:
-        raise DataError("The mapping holds no arrays.")
-    for name, array in named.items():
-        if array.ndim == 0:
-            raise DataError(
-                f"{name} is a single value; give an array of samples, (N, ...). Options are given "
-                "by name: batch_size=32."
-            )
-    lengths = {name: len(array) for name, array in named.items()}
-    if len(set(lengths.values())) > 1:
-        said = " and ".join(f"{name} has {count(n, 'row')}" for name, n in lengths.items())
-        raise DataError(f"{said}; they need the same number of rows.")
-    if next(iter(lengths.values())) == 0:
-        raise DataError(f"{', '.join(named)}: there are no rows.")
 
 
 def _gathered(array: np.ndarray, rows: np.ndarray) -> np.ndarray:

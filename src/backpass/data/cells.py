@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from backpass.data.table import Column
-from backpass.data.wording import count, optional_package, quote
 from backpass.errors import DataError
+from backpass.sentence import Change, Sentence
+from backpass.wording import count, optional_package, quote
 
 # What spreadsheets, databases, R and pandas write for "no value"; compared without case.
 MISSING_VALUES = (
@@ -109,7 +110,7 @@ def typed_columns(
     return columns, notes
 
 
-def typed_column(name: str, values: Sequence[object]) -> Column:
+def typed_column(name: str, values: Sequence[Any]) -> Column:
     """A column of Python objects: numbers, bools, texts, None and NaN as missing.
 
     Mixed columns are read as their texts would be, by the rule for text files.
@@ -122,7 +123,7 @@ def typed_column(name: str, values: Sequence[object]) -> Column:
         return Column.texts(name, [None if _is_nothing(v) else words[bool(v)] for v in values])
     whole = (int, np.integer)
     if all(isinstance(value, (*whole, float, np.floating)) for value in present):
-        floats = [np.nan if _is_nothing(value) else float(value) for value in values]  # type: ignore[arg-type]
+        floats = [np.nan if _is_nothing(value) else float(value) for value in values]
         is_whole = all(isinstance(value, whole) for value in present)
         return Column.numbers(name, np.array(floats, dtype=np.float64), whole=is_whole)
     for index, value in enumerate(values):
@@ -186,10 +187,15 @@ def _categories(
     if n_numbers and floats.n_unique() > MOST_MIXED_NUMBERS and n_other < n_numbers:
         index = int(other.arg_max())
         raise DataError(
-            f"{source.name}: column {quote(name)} holds {n_numbers:,} numbers and "
-            f"{count(n_other, 'other cell')}, the first {quote(cells[index])} in "
-            f"{source.place(index)}. If it stands for a missing value, add it to missing_values; "
-            "if the column is a set of categories, add the column to categories."
+            Sentence(
+                f"{source.name}: column {quote(name)} holds {n_numbers:,} numbers and "
+                f"{count(n_other, 'other cell')}, the first {quote(cells[index])} in "
+                f"{source.place(index)}. If it stands for a missing value, ",
+                Change("missing_values", (cells[index],)),
+                "; if the column is a set of categories, ",
+                Change("categories", (name,)),
+                ".",
+            )
         )
     if n_numbers:
         notes.append(
@@ -206,10 +212,16 @@ def _refuse_commas(name: str, cells: Any, source: CellSource) -> None:
     if len(present) and present.str.contains(number).all():
         example = present.filter(present.str.contains(",", literal=True))[0]
         raise DataError(
-            f"{source.name}: column {quote(name)} holds numbers with commas, such as "
-            f"{quote(example)}. Set "
-            'decimal to "," if the comma is the decimal mark, or to "." if it groups thousands; '
-            "if they are no numbers, add the column to categories."
+            Sentence(
+                f"{source.name}: column {quote(name)} holds numbers with commas, such as "
+                f"{quote(example)}. If the comma is the decimal mark, ",
+                Change("decimal", ","),
+                "; if it groups thousands, ",
+                Change("decimal", "."),
+                "; if they are no numbers, ",
+                Change("categories", (name,)),
+                ".",
+            )
         )
 
 
@@ -222,11 +234,15 @@ def _refuse_signs(name: str, cells: Any, source: CellSource) -> None:
     plain = present.str.contains(f"{PLAIN_NUMBER}|{COMMA_NUMBER}|{POINT_GROUPS}")
     if marked.any() and (marked | plain).all():
         raise DataError(
-            f"{source.name}: column {quote(name)} holds numbers with signs, such as "
-            f"{quote(present[int(marked.arg_max())])}. Write them as plain numbers, such as "
-            "-1234.5, without currency or percent signs, spaces and brackets (in a spreadsheet: "
-            "give the cells the number format without them, and save again); if they are "
-            "categories, add the column to categories."
+            Sentence(
+                f"{source.name}: column {quote(name)} holds numbers with signs, such as "
+                f"{quote(present[int(marked.arg_max())])}. Write them as plain numbers, such as "
+                "-1234.5, without currency or percent signs, spaces and brackets (in a "
+                "spreadsheet: give the cells the number format without them, and save again); if "
+                "they are categories, ",
+                Change("categories", (name,)),
+                ".",
+            )
         )
 
 

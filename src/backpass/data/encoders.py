@@ -12,8 +12,9 @@ import numpy as np
 
 from backpass.data.standardizer import Standardizer
 from backpass.data.table import Column, Table
-from backpass.data.wording import count, quote, quote_list
 from backpass.errors import DataError
+from backpass.sentence import Sentence, Setting
+from backpass.wording import count, quote, quote_list
 
 Impute = Literal["mean", "median", "most_frequent"]
 MOST_CLASSES = 100_000
@@ -37,6 +38,16 @@ def require_numbers(table: Table, column: Column) -> None:
     )
 
 
+def _no_value(column: Column) -> DataError:
+    return DataError(
+        Sentence(
+            f"column {quote(column.name)} holds no value in the training part. Leave it out with ",
+            Setting("ignore", (column.name,)),
+            ".",
+        )
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class NumberFeature:
     """x' = (x - mean) / std; `fill` (in x's unit) stands in for a missing value."""
@@ -51,10 +62,7 @@ class NumberFeature:
         """Mean and std of the values that are present; DataError if there is none."""
         present = column.values[~column.missing]
         if len(present) == 0:
-            raise DataError(
-                f"column {quote(column.name)} holds no value in the training part. Leave it out "
-                f"with ignore=[{quote(column.name)}]."
-            )
+            raise _no_value(column)
         fill = None if impute is None else _fill(present, impute)
         if not standardize:
             return cls(column.name, 0.0, 1.0, fill)
@@ -104,10 +112,7 @@ class CategoryFeature:
         """The categories in order; the most frequent one (the first of equals) as fill."""
         categories = column.categories()
         if not categories:
-            raise DataError(
-                f"column {quote(column.name)} holds no value in the training part. Leave it out "
-                f"with ignore=[{quote(column.name)}]."
-            )
+            raise _no_value(column)
         if impute is None:
             return cls(column.name, categories)
         counts = np.bincount(codes_of(column, categories)[~column.missing])

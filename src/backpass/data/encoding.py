@@ -9,8 +9,9 @@ import codecs
 from collections.abc import Iterator
 from pathlib import Path
 
-from backpass.data.wording import quote
 from backpass.errors import DataError
+from backpass.sentence import Change, Sentence, Setting
+from backpass.wording import quote
 
 _BLOCK = 2**20
 # utf-32 before utf-16: the mark of utf-16-le is the beginning of that of utf-32-le.
@@ -67,13 +68,17 @@ def find_encoding(path: Path, encoding: str | None) -> tuple[str, str | None]:
         check_decodes(path, "cp1252")
     except Undecodable as fault:
         raise DataError(
-            f"{path.name}:{fault.line}: byte 0x{fault.byte:02X} is neither UTF-8 nor Windows-1252 "
-            '(Latin-1). Name the encoding of the file, such as encoding="shift_jis", or save it '
-            "as UTF-8."
+            Sentence(
+                f"{path.name}:{fault.line}: byte 0x{fault.byte:02X} is neither UTF-8 nor "
+                "Windows-1252 (Latin-1). Name the encoding of the file, such as ",
+                Setting("encoding", "shift_jis"),
+                ", or save it as UTF-8.",
+            )
         ) from None
-    return "cp1252", (
-        f"Read as Windows-1252 (line {not_utf8.line} is not UTF-8); if letters look wrong, name "
-        "the encoding."
+    return "cp1252", Sentence(
+        f"Read as Windows-1252 (line {not_utf8.line} is not UTF-8); if letters look wrong, ",
+        Change("encoding"),
+        ".",
     )
 
 
@@ -141,9 +146,13 @@ def _refuse_nul(path: Path, line: int, text: str) -> None:
     nul = text.find("\0")
     if nul >= 0:
         raise DataError(
-            f"{path.name}:{line + text.count(chr(10), 0, nul)}: a NUL character: this is not a "
-            "text table. It may be a binary file, damaged, or text in an encoding such as utf-16, "
-            'which can be named with encoding="utf-16-le".'
+            Sentence(
+                f"{path.name}:{line + text.count(chr(10), 0, nul)}: a NUL character: this is not "
+                "a text table. It may be a binary file, damaged, or text in an encoding such as "
+                "utf-16, which can be named with ",
+                Setting("encoding", "utf-16-le"),
+                ".",
+            )
         )
 
 

@@ -14,8 +14,9 @@ import numpy as np
 
 from backpass.data.cells import typed_column
 from backpass.data.table import Column, Table, table_of
-from backpass.data.wording import optional_package, quote, quote_list
 from backpass.errors import DataError
+from backpass.sentence import Sentence, Setting
+from backpass.wording import optional_package, quote, quote_list
 
 
 def is_frame(source: object) -> bool:
@@ -88,8 +89,12 @@ def _unique(names: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def _refused(name: str, dtype: object) -> DataError:
     return DataError(
-        f"column {quote(name)} has type {dtype}, which is neither numbers nor texts. Turn it into "
-        f"one of them, or leave it out with ignore=[{quote(name)}]."
+        Sentence(
+            f"column {quote(name)} has type {dtype}, which is neither numbers nor texts. Turn it "
+            "into one of them, or leave it out with ",
+            Setting("ignore", (name,)),
+            ".",
+        )
     )
 
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from backpass.data.batch_sources import BatchSource, batch_source
 from backpass.data.permutation import check_whole, permutation
-from backpass.data.wording import count
 from backpass.errors import DataError
+from backpass.wording import count
 
 
 class DataLoader:

@@ -6,16 +6,26 @@ from the training part alone.
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import numpy as np
 
 from backpass.data.table import Column, Table
-from backpass.data.wording import count, quote
 from backpass.errors import DataError
+from backpass.sentence import Change, Sentence, Setting
+from backpass.wording import count, quote
+
+Missing = Literal["error", "impute", "drop"]
 
 _MOST_COLUMNS_NAMED = 5
 _BLOCK_BYTES = 64 * 2**20
-WAY_OUT = 'Mend the data, or set missing to "impute" (fill in) or "drop" (leave such rows out).'
+WAY_OUT = Sentence(
+    "Mend the data, or ",
+    Change("missing", "impute"),
+    " (fill in) or ",
+    Setting("missing", "drop"),
+    " (leave such rows out).",
+)
 
 
 def check_complete(table: Table) -> None:
@@ -31,7 +41,7 @@ def check_complete(table: Table) -> None:
     parts = [_column_sentence(table, column) for column in bad[:_MOST_COLUMNS_NAMED]]
     if len(bad) > _MOST_COLUMNS_NAMED:
         parts.append(f"{count(len(bad) - _MOST_COLUMNS_NAMED, 'more column')} likewise")
-    raise DataError(f"{table.source}: {'; '.join(parts)}. {WAY_OUT}")
+    raise DataError(Sentence(f"{table.source}: {'; '.join(parts)}. ", WAY_OUT))
 
 
 def _column_sentence(table: Table, column: Column) -> str:
@@ -62,12 +72,35 @@ def drop_missing(table: Table) -> Table:
     if not complete.any():
         worst = max(table.every_column, key=lambda column: int(column.missing.sum()))
         raise DataError(
-            f"{table.source}: no row is complete, so dropping what has missing values leaves "
-            f"nothing. Column {quote(worst.name)} misses the most "
-            f"({int(worst.missing.sum()):,} of {len(table):,}). Leave such columns out with "
-            'ignore, or set missing to "impute".'
+            Sentence(
+                f"{table.source}: no row is complete, so dropping what has missing values leaves "
+                f"nothing. Column {quote(worst.name)} misses the most "
+                f"({int(worst.missing.sum()):,} of {len(table):,}). Leave such columns out with ",
+                Setting("ignore", (worst.name,)),
+                ", or ",
+                Change("missing", "impute"),
+                ".",
+            )
         )
     return table if complete.all() else table.take(complete)
+
+
+def ready(table: Table, missing: Missing) -> Table:
+    """`table` after the policy on missing values, short of filling in.
+
+    "error" refuses them, "drop" leaves such rows out, "impute" the rows without a target.
+    """
+    if missing == "error":
+        check_complete(table)
+        return table
+    if missing == "drop":
+        return drop_missing(table)
+    target = table.target
+    if target is None or not target.missing.any():
+        return table
+    if target.missing.all():
+        raise DataError(f"{table.source}: target column {quote(target.name)} holds no value.")
+    return table.take(~target.missing)
 
 
 def check_finite(values: np.ndarray, name: str = "x", columns: Sequence[str] | None = None) -> None:

@@ -6,10 +6,12 @@ counter-based bit generator Philox 4x64-10 (Salmon et al., "Parallel random numb
 is stable, so that equal words (about n^2 / 2^65 of a chance) leave no freedom either.
 """
 
+from typing import Any
+
 import numpy as np
 
-from backpass.data.wording import quote
 from backpass.errors import DataError
+from backpass.wording import quote
 
 # Words of the counter's top quarter, so that no two uses ever share random words.
 SPLIT_STREAM = 1
@@ -39,10 +41,10 @@ def permutation(n: int, seed: int, index: int = 0, *, stream: int = LOADER_STREA
     return np.argsort(words, kind="stable").astype(np.int64)
 
 
-def check_whole(name: str, value: object, least: int, most: int | None = None) -> int:
+def check_whole(name: str, value: Any, least: int, most: int | None = None) -> int:
     """`value` as an int; DataError unless it is a whole number from `least` to `most`."""
     whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-    if not whole or value < least or (most is not None and value > most):  # type: ignore[operator]
+    if not whole or value < least or (most is not None and value > most):
         span = f"at least {least}" if most is None else f"from {least} to {most}"
         raise DataError(f"{name} is {quote(value)}; it must be a whole number, {span}.")
-    return int(value)  # type: ignore[call-overload]
+    return int(value)

@@ -19,14 +19,14 @@ from backpass.data.encoders import (
     NumberTarget,
     Target,
 )
-from backpass.data.missing import check_complete, complete_rows, drop_missing
+from backpass.data.missing import Missing, complete_rows, ready
 from backpass.data.preprocessor_json import parse_preprocessor, preprocessor_text
 from backpass.data.table import Column, Table, number_label
 from backpass.data.tasks import Task, check_task, infer_task
-from backpass.data.wording import did_you_mean, quote, quote_list, size
 from backpass.errors import DataError, DataTooLargeError
+from backpass.sentence import Change, Clause, Sentence, Setting
+from backpass.wording import did_you_mean, quote, quote_list, size
 
-Missing = Literal["error", "impute", "drop"]
 Unknown = Literal["zeros", "error"]
 FloatName = Literal["float32", "float64"]
 MOST_BYTES = 4 * 2**30
@@ -104,7 +104,7 @@ class Preprocessor:
                 raise DataError(
                     f"{name} is {quote(value)}; it must be one of {quote_list(allowed)}."
                 )
-        table = _handled(table, missing)
+        table = ready(table, missing)
         filling = impute if missing == "impute" else None
         features = tuple(_fit_feature(column, standardize, filling) for column in table.columns)
         _check_size(table, features, np.dtype(dtype).itemsize, max_bytes)
@@ -180,7 +180,7 @@ class Preprocessor:
                 unseen label; an unknown category (if `unknown` is "error").
             DataTooLargeError: x would take more than `max_bytes`.
         """
-        table = _handled(self._chosen(table, target), self.missing)
+        table = ready(self._chosen(table, target), self.missing)
         dtype = np.dtype(self.dtype)
         _check_size(table, self.features, dtype.itemsize, self.max_bytes)
         x = np.empty((len(table), self.n_inputs), dtype=dtype)
@@ -270,11 +270,12 @@ class Preprocessor:
         if finite.all():
             return
         row, column = np.unravel_index(int(np.argmin(finite)), values.shape)
-        raise DataError(
-            f"{table.source}: column {quote(names[column])} is too large for "
-            f"{self.dtype} in {table.place(int(row))}. Rescale it"
-            + (', or set dtype to "float64".' if self.dtype == "float32" else ".")
+        said = (
+            f"{table.source}: column {quote(names[column])} is too large for {self.dtype} in "
+            f"{table.place(int(row))}. Rescale it"
         )
+        wider = (", or ", Change("dtype", "float64")) if self.dtype == "float32" else ()
+        raise DataError(Sentence(said, *wider, "."))
 
 
 def _is_number_label(label: str) -> bool:
@@ -283,21 +284,6 @@ def _is_number_label(label: str) -> bool:
         return number_label(float(label)) == label
     except ValueError:
         return False
-
-
-def _handled(table: Table, missing: Missing) -> Table:
-    """`table` after the policy on missing values, short of filling in."""
-    if missing == "error":
-        check_complete(table)
-        return table
-    if missing == "drop":
-        return drop_missing(table)
-    target = table.target
-    if target is None or not target.missing.any():
-        return table
-    if target.missing.all():
-        raise DataError(f"{table.source}: target column {quote(target.name)} holds no value.")
-    return table.take(~target.missing)
 
 
 def _fit_feature(column: Column, standardize: bool, impute: Impute | None) -> Feature:
@@ -312,16 +298,21 @@ def _check_size(table: Table, features: tuple[Feature, ...], itemsize: int, cap:
     if n_bytes <= cap:
         return
     largest = max(features, key=lambda feature: feature.width)
+    cause = Sentence("Use fewer rows or columns")
     if isinstance(largest, CategoryFeature):
-        cause = (
-            f"column {quote(largest.name)} has {largest.width:,} categories, each of which becomes "
-            f"an input. Leave it out with ignore=[{quote(largest.name)}], or raise max_bytes."
+        cause = Sentence(
+            f"Column {quote(largest.name)} has {largest.width:,} categories, each of which becomes "
+            "an input. Leave it out with ",
+            Setting("ignore", (largest.name,)),
         )
-    else:
-        cause = "Use fewer rows or columns, or raise max_bytes."
     raise DataTooLargeError(
-        f"{table.source}: {len(table):,} rows x {width:,} inputs take {size(n_bytes)}; the cap is "
-        f"{size(cap)}. {cause[0].upper()}{cause[1:]}"
+        Sentence(
+            f"{table.source}: {len(table):,} rows x {width:,} inputs take {size(n_bytes)}; the cap "
+            f"is {size(cap)}. ",
+            cause,
+            Clause(", or raise ", Setting("max_bytes")),
+            ".",
+        )
     )
 
 
@@ -329,7 +320,9 @@ def _refuse_unknown(table: Table, feature: CategoryFeature, column: Column) -> N
     labels = feature.unknown(column)
     if labels:
         raise DataError(
-            f"{table.source}: column {quote(feature.name)} has categories that training did not "
-            f"have: {quote_list(labels)}. Known: {quote_list(feature.categories)}. To encode such "
-            'ones as all zeros, set unknown to "zeros".'
+            Sentence(
+                f"{table.source}: column {quote(feature.name)} has categories that training did "
+                f"not have: {quote_list(labels)}. Known: {quote_list(feature.categories)}.",
+                Clause(" To encode such ones as all zeros, ", Change("unknown", "zeros"), "."),
+            )
         )

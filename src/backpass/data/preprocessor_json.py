@@ -18,8 +18,8 @@ from backpass.data.encoders import (
     NumberTarget,
     Target,
 )
-from backpass.data.wording import quote, quote_list, size
 from backpass.errors import CheckpointError
+from backpass.wording import quote, quote_list, size
 
 _T = TypeVar("_T")
 FORMAT = "backpass.preprocessor"

@@ -26,8 +26,9 @@ from backpass.data.preprocessor import Preprocessor
 from backpass.data.streams import one_shot_name
 from backpass.data.table import Column, Table, table_of
 from backpass.data.text import TextOptions, read_text
-from backpass.data.wording import closest, count, optional_package, quote, quote_path
 from backpass.errors import DataError
+from backpass.sentence import Sentence, Setting
+from backpass.wording import closest, count, optional_package, quote, quote_path
 
 EMBEDDED = {
     "digits": "load_digits",
@@ -140,9 +141,12 @@ def _identifier_notes(table: Table) -> list[str]:
         if mostly_different(column):
             present, distinct = len(column) - int(column.missing.sum()), len(column.categories())
             notes.append(
-                f"Column {quote(column.name)} has {distinct:,} different texts in {present:,} "
-                "rows: nothing can be learnt from most of them. Consider leaving it out with "
-                f"ignore=[{quote(column.name)}]."
+                Sentence(
+                    f"Column {quote(column.name)} has {distinct:,} different texts in {present:,} "
+                    "rows: nothing can be learnt from most of them. Consider leaving it out with ",
+                    Setting("ignore", (column.name,)),
+                    ".",
+                )
             )
     return notes
 

@@ -14,8 +14,11 @@ import numpy as np
 from backpass.data.permutation import SPLIT_STREAM, check_whole, permutation
 from backpass.data.table import Table
 from backpass.data.tasks import as_column
-from backpass.data.wording import count, quote
 from backpass.errors import DataError
+from backpass.sentence import Change, Clause, Sentence, Setting
+from backpass.wording import count, quote
+
+_NUMBERS = (int, float, np.number)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,7 +60,7 @@ def train_validation_test_split(
     >>> len(train), len(validation), len(test)
     (70, 15, 15)
     """
-    n = check_whole("the number of rows", data if _is_number(data) else len(data), 0)  # type: ignore[arg-type]
+    n = check_whole("the number of rows", data if isinstance(data, _NUMBERS) else len(data), 0)
     shares = (_share("validation", validation), _share("test", test))
     if sum(shares) >= 1:
         raise DataError(
@@ -68,8 +71,14 @@ def train_validation_test_split(
     n_parts = 1 + sum(share > 0 for share in shares)
     if n < n_parts:
         raise DataError(
-            f"{count(n, 'row')} cannot be divided into {n_parts} parts of at least one row each. "
-            "Give more data, or set validation or test to 0."
+            Sentence(
+                f"{count(n, 'row')} cannot be divided into {n_parts} parts of at least one row "
+                "each. Give more data, or ",
+                Change("validation", 0),
+                " or ",
+                Setting("test", 0),
+                ".",
+            )
         )
     if stratify is None:
         wanted = [max(1, round(n * share)) if share > 0 else 0 for share in shares]
@@ -77,24 +86,34 @@ def train_validation_test_split(
         return _divide(np.zeros(n, dtype=np.int64), counts, seed)
     codes, sizes = _classes(stratify, n)
     counts = _class_counts(sizes, shares)
+    _refuse_empty(shares, counts, sizes, n)
+    return _divide(codes, counts, seed)
+
+
+def _refuse_empty(
+    shares: tuple[float, float], counts: np.ndarray, sizes: np.ndarray, n: int
+) -> None:
+    """Raise DataError if a part that should have rows gets none, for want of rows of a class."""
     for name, share, total in zip(("validation", "test"), shares, counts.sum(axis=0), strict=True):
         if share > 0 and total == 0:
             classes = count(len(sizes), "class", "classes")
             raise DataError(
-                f"A stratified split leaves the {name} part empty: {classes} in {count(n, 'row')}, "
-                f"the largest with {int(sizes.max()):,}. A class needs three rows to be in every "
-                "part. Are these classes, and not names, numbers or quantities? If so, give more "
-                "rows of each; stratify=None divides them as they come."
+                Sentence(
+                    f"A stratified split leaves the {name} part empty: {classes} in "
+                    f"{count(n, 'row')}, the largest with {int(sizes.max()):,}. A class needs "
+                    "three rows to be in every part.",
+                    Clause(
+                        " Are these classes, and not names, numbers or quantities? If so, give "
+                        "more rows of each; ",
+                        Setting("stratify", None),
+                        " divides them as they come.",
+                    ),
+                )
             )
-    return _divide(codes, counts, seed)
-
-
-def _is_number(data: object) -> bool:
-    return isinstance(data, (int, float, np.number))
 
 
 def _share(name: str, share: float) -> float:
-    if isinstance(share, bool) or not isinstance(share, (int, float, np.number)):
+    if isinstance(share, bool) or not isinstance(share, _NUMBERS):
         raise DataError(f"{name} is {quote(share)}; it must be a share such as 0.15.")
     if not 0 <= share < 1:
         raise DataError(

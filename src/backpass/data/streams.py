@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any
 
-from backpass.data.wording import quote
 from backpass.errors import DataError
+from backpass.wording import quote
 
 
 def one_shot_name(source: object) -> str | None:
@@ -69,10 +69,10 @@ iterator for each epoch.
                     "function that makes a new iterator for each epoch."
                 )
             self._used_in = epoch
-        fresh = self._source
-        if callable(fresh) and not hasattr(fresh, "__iter__"):
-            fresh = fresh()
-        return self._counted(iter(fresh), epoch, start)  # type: ignore[arg-type]
+        source: Any = self._source
+        makes_one = callable(source) and not hasattr(source, "__iter__")
+        fresh: Any = source() if makes_one else source
+        return self._counted(iter(fresh), epoch, start)
 
     @staticmethod
     def _counted(batches: Iterator[Any], epoch: int, start: int) -> Iterator[Any]:

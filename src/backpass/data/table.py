@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from backpass.data.wording import count, did_you_mean, quote
 from backpass.errors import DataError
+from backpass.wording import count, did_you_mean, quote
 
 
 def read_only(values: np.ndarray) -> np.ndarray:

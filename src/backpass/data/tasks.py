@@ -11,8 +11,9 @@ import numpy as np
 from backpass.data.arrays import column_of_array
 from backpass.data.frames import column_of_series, is_series
 from backpass.data.table import Column
-from backpass.data.wording import count, quote
 from backpass.errors import DataError
+from backpass.sentence import Change, Sentence
+from backpass.wording import count, quote
 
 Task = Literal["classification", "regression"]
 TASKS: tuple[str, ...] = get_args(Task)
@@ -67,8 +68,12 @@ def check_task(target: Column, task: str, source: str) -> None:
         if not target.is_number:
             example = target.values[int(np.argmax(~target.missing))]
             raise DataError(
-                f"{source}: target column {quote(target.name)} holds texts, such as "
-                f"{quote(example)}; regression needs numbers. Set the task to classification."
+                Sentence(
+                    f"{source}: target column {quote(target.name)} holds texts, such as "
+                    f"{quote(example)}. Regression needs numbers; for texts, ",
+                    Change("task", "classification"),
+                    ".",
+                )
             )
         return
     classes = target.categories()

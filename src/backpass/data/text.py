@@ -17,8 +17,8 @@ import numpy as np
 from backpass.data.cells import CellOptions, CellSource, typed_columns
 from backpass.data.encoding import find_encoding
 from backpass.data.table import Column, Table, table_of
-from backpass.data.wording import count, optional_package, quote, quote_list
 from backpass.errors import DataError
+from backpass.wording import count, optional_package, quote, quote_list
 
 _CELLS_A_BLOCK = 500_000
 _RECORDS_TO_SNIFF = 100

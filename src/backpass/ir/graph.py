@@ -18,8 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
-from types import CodeType, MappingProxyType
-from typing import Any, NamedTuple, final
+from typing import Any, NamedTuple, TypeVar, dataclass_transform, final
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +27,17 @@ from backpass.errors import LeakedTracerError
 
 Array = npt.NDArray[Any]
 Params = Mapping[str, Any]
+T = TypeVar("T")
+
+
+@dataclass_transform(frozen_default=True)
+def record(kind: type[T]) -> type[T]:
+    """A slotted dataclass with an identity that the type checker holds to be frozen.
+
+    Every traced operation makes two of them, and a frozen dataclass takes four times as long to
+    make, since it writes each field around its own refusal to be written.
+    """
+    return dataclass(slots=True, eq=False)(kind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +118,7 @@ class SourceLine(NamedTuple):
 
 
 @final
-@dataclass(frozen=True, slots=True, eq=False)
+@record
 class Value:
     """One output of a Node, or a leaf (`node is None`): an input of a graph or a constant.
 
@@ -144,7 +154,7 @@ class Value:
 Operand = Value | Array
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record
 class Node:
     """One application of a primitive; `types` and `arrays` (where known) are of its outputs."""
 
@@ -159,6 +169,8 @@ class Node:
 
     def outputs(self) -> tuple[Value, ...]:
         """Its outputs as Values."""
+        if len(self.types) == 1:  # most of them
+            return (Value(self.types[0], self, 0, self.arrays[0], self.scopes),)
         return tuple(
             [Value(t, self, i, self.arrays[i], self.scopes) for i, t in enumerate(self.types)]
         )
@@ -298,7 +310,7 @@ _orders = itertools.count()
 # costs no memory a node, nor work of the garbage collector, which grows with the objects alive.
 tensor_type = lru_cache(maxsize=1 << 14)(TensorType)
 _source_line = lru_cache(maxsize=1 << 12)(SourceLine)
-NO_PARAMS: Params = MappingProxyType({})
+NO_PARAMS: Params = {}
 
 
 def apply(
@@ -314,14 +326,17 @@ def apply(
     """
     inputs = tuple([x if type(x) is Value else constant(x) for x in operands])
     known = [x.array for x in inputs if x.array is not None]
-    if arrays is None and len(known) == len(inputs):
-        result = primitive.reference(*known, **params)
-        arrays = tuple(map(np.asarray, (result,) if primitive.single else result))
-    if arrays is None:
+    if arrays is not None:
+        types = tuple([tensor_type(a.shape, a.dtype) for a in arrays if a is not None])
+    elif len(known) != len(inputs):
         types = primitive.shape(*[x.type for x in inputs], **params)
         arrays = (None,) * len(types)
+    elif primitive.single:
+        array = np.asarray(primitive.reference(*known, **params))
+        types, arrays = (tensor_type(array.shape, array.dtype),), (array,)
     else:
-        types = tuple([tensor_type(a.shape, a.dtype) for a in arrays if a is not None])
+        found = list(map(np.asarray, primitive.reference(*known, **params)))
+        types, arrays = tuple([tensor_type(a.shape, a.dtype) for a in found]), tuple(found)
     order, source = next(_orders), _user_line()
     return Node(
         primitive, inputs, params or NO_PARAMS, types, arrays, scopes, order, source
@@ -341,6 +356,25 @@ def rebuild(node: Node, inputs: tuple[Value, ...]) -> Node:
         next(_orders),
         node.source,
     )
+
+
+def made(
+    primitive: Primitive, inputs: Sequence[Value], source: SourceLine | None = None, **params: Any
+) -> Value:
+    """The first output of a new Node outside of any scope, for passes; nothing is evaluated."""
+    types = primitive.shape(*[v.type for v in inputs], **params)
+    unknown = (None,) * len(types)
+    node = Node(
+        primitive,
+        tuple(inputs),
+        params or NO_PARAMS,
+        types,
+        unknown,
+        NO_SCOPES,
+        next(_orders),
+        source,
+    )
+    return Value(types[0], node, 0, None, NO_SCOPES)
 
 
 def leaf(
@@ -382,7 +416,11 @@ def settled(array: Array) -> Array:
 
 def is_live(x: object) -> bool:
     """Whether x depends on a leaf of a scope that is still open."""
-    return type(x) is Value and any([scope.alive for scope in x.scopes])
+    if type(x) is Value:
+        for scope in x.scopes:  # asked of every operand, and any([...]) takes twice as long
+            if scope.alive:
+                return True
+    return False
 
 
 def live_scopes(operands: Sequence[object]) -> frozenset[Scope]:
@@ -424,9 +462,10 @@ def _made_at(x: Value) -> str:
     return "" if x.node is None or x.node.source is None else f" (made at {x.node.source})"
 
 
-_OWN_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
-_NUMPY_ROOT = os.path.dirname(os.path.abspath(np.__file__)) + os.sep
-_inside: set[CodeType] = set()  # code of this package and NumPy that was met: a finite set
+_ROOTS = tuple(
+    [os.path.dirname(path) + os.sep for path in (os.path.dirname(__file__), np.__file__)]
+)
+_ours: dict[str, bool] = {}  # whether a file is of this package or NumPy, for those that were met
 
 
 def _user_line() -> SourceLine | None:
@@ -434,10 +473,11 @@ def _user_line() -> SourceLine | None:
     frame = sys._getframe(2)  # pyright: ignore[reportPrivateUsage]
     while frame is not None:
         code = frame.f_code
-        if code not in _inside:
-            if not code.co_filename.startswith((_OWN_ROOT, _NUMPY_ROOT)):
-                return _source_line(code.co_filename, frame.f_lineno, code.co_name)
-            _inside.add(code)
+        ours = _ours.get(code.co_filename)
+        if ours is None:
+            ours = _ours[code.co_filename] = code.co_filename.startswith(_ROOTS)
+        if not ours:
+            return _source_line(code.co_filename, frame.f_lineno, code.co_name)
         frame = frame.f_back
     return None
 

@@ -35,7 +35,7 @@ class Accuracy(Metric[float]):
 
     name = "accuracy"
     display_name = "Accuracy"
-    higher_is_better: ClassVar[bool | None] = True
+    higher_is_better: bool | None = True
 
     def __init__(self, *, from_logits: bool = True) -> None:
         """Take logits, or with `from_logits=False` probabilities."""
@@ -67,7 +67,7 @@ class Accuracy(Metric[float]):
 class _ClassCounts(Metric[float]):
     """State: the true positives, false positives and false negatives of each class."""
 
-    higher_is_better: ClassVar[bool | None] = True
+    higher_is_better: bool | None = True
 
     def __init__(self, *, from_logits: bool = True) -> None:
         """Take logits, or with `from_logits=False` probabilities."""
@@ -268,8 +268,8 @@ class ConfusionMatrix(Metric[np.ndarray]):
 
     name = "confusion_matrix"
     display_name = "Confusion matrix"
-    higher_is_better: ClassVar[bool | None] = None
-    scalar: ClassVar[bool] = False
+    higher_is_better: bool | None = None
+    scalar: bool = False
 
     def __init__(self, *, from_logits: bool = True) -> None:
         """Take logits, or with `from_logits=False` probabilities."""

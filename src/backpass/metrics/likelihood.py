@@ -7,7 +7,6 @@ one sample costs at most 36.04.
 """
 
 from abc import abstractmethod
-from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -21,7 +20,7 @@ from backpass.metrics.metric import Metric
 class _NegativeLogLikelihood(Metric[float]):
     """A weighted mean of one number of each sample."""
 
-    higher_is_better: ClassVar[bool | None] = False
+    higher_is_better: bool | None = False
 
     def __init__(self, *, from_logits: bool = True) -> None:
         """Take logits, or with `from_logits=False` probabilities whose rows sum to one."""

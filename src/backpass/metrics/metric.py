@@ -9,7 +9,7 @@ stated once, in `inputs`.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -41,8 +41,8 @@ class Metric(ABC, Generic[Result]):
 
     name: str
     display_name: str
-    higher_is_better: ClassVar[bool | None]
-    scalar: ClassVar[bool] = True
+    higher_is_better: bool | None
+    scalar: bool = True
     note: str | None
 
     def __init__(self) -> None:

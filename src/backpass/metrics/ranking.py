@@ -9,7 +9,7 @@ would round to 1.
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -25,7 +25,7 @@ class _Ranking(Metric[float]):
     the result is a mean over classes that can be ranked.
     """
 
-    higher_is_better: ClassVar[bool | None] = True
+    higher_is_better: bool | None = True
 
     def __init__(self, *, from_logits: bool = True) -> None:
         """Take logits, or with `from_logits=False` probabilities."""

@@ -3,7 +3,6 @@
 `get` makes a fresh metric, so that training and validation never share state.
 """
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +22,7 @@ from backpass.metrics.likelihood import CrossEntropy, LogLoss
 from backpass.metrics.metric import Metric
 from backpass.metrics.ranking import AveragePrecision, RocAuc
 from backpass.metrics.regression import MAE, MSE, R2, RMSE
+from backpass.wording import closest, meant
 
 _TABLE: Mapping[str, Callable[[], Metric[Any]]] = MappingProxyType(
     {
@@ -141,7 +141,5 @@ def _lookup(name: str) -> Callable[[], Metric[Any]]:
     if name in _TABLE:
         return _TABLE[name]
     plain = name.strip().lower().replace("-", "_").replace(" ", "_")
-    closest = [plain] if plain in _TABLE else difflib.get_close_matches(plain, _TABLE, n=1)
-    hint = _ELSEWHERE.get(plain) or (closest[0] if closest else None)
-    meant = f" Did you mean {hint!r}?" if hint else ""
-    raise MetricError(f"no metric is called {name!r}.{meant} The names are: {', '.join(names())}.")
+    near = meant(_ELSEWHERE.get(plain) or closest(plain, _TABLE))
+    raise MetricError(f"no metric is called {name!r}.{near} The names are: {', '.join(names())}.")

@@ -5,7 +5,6 @@ For several outputs a metric is computed output by output and then averaged, as 
 """
 
 from abc import abstractmethod
-from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -20,7 +19,7 @@ class _MeanError(Metric[float]):
     state is one sum per output and the sum of the weights.
     """
 
-    higher_is_better: ClassVar[bool | None] = False
+    higher_is_better: bool | None = False
 
     def initial_state(self) -> dict[str, np.ndarray]:
         return {"error": sums.nothing(), "weight": sums.nothing(1)}
@@ -122,7 +121,7 @@ class R2(Metric[float]):
 
     name = "r2"
     display_name = "R²"
-    higher_is_better: ClassVar[bool | None] = True
+    higher_is_better: bool | None = True
 
     def initial_state(self) -> dict[str, np.ndarray]:
         return {

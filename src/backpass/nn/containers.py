@@ -51,7 +51,7 @@ class _Numbered(Module):
         for name in gone:
             delattr(self, name)
         if numbered:
-            self._renumber(self._modules.values())  # type: ignore[arg-type]
+            self._renumber(list(self))
 
     def append(self, module: Module) -> Self:
         """Add a module at the end; returns self."""
@@ -72,9 +72,9 @@ class _Numbered(Module):
 
     def pop(self, index: int = -1) -> Module:
         """Take a module out and return it."""
-        module = self._modules[self._name_at(index)]
+        module: Any = self._modules[self._name_at(index)]
         del self[index]
-        return module  # type: ignore[return-value]
+        return module
 
 
 class Sequential(_Numbered):
@@ -96,7 +96,8 @@ class Sequential(_Numbered):
 
     def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, slice):
-            return type(self)(OrderedDict(list(self._modules.items())[index]))  # type: ignore[arg-type]
+            named: Any = OrderedDict(list(self._modules.items())[index])
+            return type(self)(named)
         return self._modules[self._name_at(index)]
 
     def forward(self, x: Any) -> Any:

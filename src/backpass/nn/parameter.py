@@ -88,8 +88,8 @@ class Buffer(Cell):
         self.persistent = persistent
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Cell:
-        new = super().__deepcopy__(memo)
-        new.persistent = self.persistent  # type: ignore[attr-defined]
+        new: Any = super().__deepcopy__(memo)
+        new.persistent = self.persistent
         return new
 
     def __reduce__(self) -> Any:

@@ -34,7 +34,7 @@ Function = Callable[..., Any]
 
 def apply_ufunc(ufunc: np.ufunc, primitive: Primitive, *xs: Any) -> Operand:
     """One primitive over operands of the ufunc's loop dtypes and common shape."""
-    given = tuple(map(promotable, xs))
+    given = tuple([x.weak or x.type.dtype if type(x) is Value else promotable(x) for x in xs])
     dtypes = ufunc_dtypes(ufunc, given)
     cast = [cast_to(operand(x), dtype) for x, dtype in zip(xs, dtypes, strict=False)]
     if len(cast) > 1:
@@ -259,7 +259,7 @@ UFUNCS: dict[np.ufunc, Function] = {
     np.fmin: _without_nan(np.fmin, el.minimum),
     np.divmod: _divmod,
     np.modf: _modf,
-    np._core.umath.clip: lambda x, low, high: clip(x, low, high),  # type: ignore[attr-defined]
+    np._core.umath.clip: lambda x, low, high: clip(x, low, high),  # pyright: ignore[reportAttributeAccessIssue]
 }
 
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 from backpass.ir import Graph, Node, Operand, Scope, Value, array_of, constant
 from backpass.ir.graph import rebuild
 
 Rule = Callable[[Node, tuple[Operand, ...]], Sequence[Operand]]
+_order = attrgetter("order")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,7 @@ def nodes_between(outputs: Sequence[object], scope: Scope) -> list[Node]:
         for v in node.inputs:
             if v.node is not None and scope in v.scopes and v.node not in found:
                 pending.append(v.node)
-    return sorted(found, key=lambda node: node.order)
+    return sorted(found, key=_order)
 
 
 def capture(inputs: Sequence[Value], outputs: Sequence[Operand], scope: Scope) -> Captured:

@@ -99,6 +99,11 @@ def bound(
         _current.overlay = outer
 
 
+def is_bound() -> bool:
+    """Whether a transform has put other values in the place of Cells, on this thread."""
+    return _current.overlay is not None
+
+
 class Cell(np.lib.mixins.NDArrayOperatorsMixin):
     """One array with an identity. It answers to NumPy like the array it holds.
 
@@ -115,6 +120,11 @@ class Cell(np.lib.mixins.NDArrayOperatorsMixin):
         self._array = np.array(array, order="C")
         self.trainable = trainable
         self.name = name
+
+    @property
+    def array(self) -> np.ndarray[Any, Any]:
+        """Its own memory, whatever a transform has put in its place."""
+        return self._array
 
     def read(self) -> Any:
         """The current value: the array itself, or the Tracer that a transform put in its place."""
@@ -284,6 +294,12 @@ class Stateful(Protocol):
 
     def __backpass_static__(self) -> Hashable:
         """Everything else that running it may depend on; equal answers mean the same program."""
+        ...
+
+    def __backpass_version__(self) -> object | None:
+        """The same object as long as Cells and static part are the same; None where that cannot be
+        known without looking.
+        """
         ...
 
 

@@ -252,6 +252,8 @@ class Tracer(np.lib.mixins.NDArrayOperatorsMixin):
     # -- NumPy's protocols
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        if method == "__call__" and not options:
+            return wrap(call_ufunc(ufunc, [unwrap(x) for x in inputs], options))
         out = options.pop("out", None)
         if method == "__call__" and out is not None and options.get("where", True) is not True:
             given = {k: unwrap(v) for k, v in options.items()}

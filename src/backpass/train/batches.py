@@ -16,9 +16,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from backpass.data import BatchStream, DataLoader, check_finite
-from backpass.data.frames import is_frame, is_series
-from backpass.data.wording import count, quote
+from backpass.data.array_checks import as_array, check_lengths
+from backpass.data.frames import is_frame
 from backpass.errors import DataError
+from backpass.wording import count, quote
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -120,22 +121,20 @@ class Batches:
         if isinstance(found, Mapping) or not isinstance(found, Sequence):
             raise DataError(
                 f"batch {number} of {self.name} is a {type(found).__name__}; a batch is a tuple of "
-                "arrays, "
-                "(x, y) or (x1, x2, ..., y)."
+                "arrays, (x, y) or (x1, x2, ..., y)."
             )
         if len(found) < 1 + self.labelled:
             raise DataError(
                 f"batch {number} of {self.name} has {count(len(found), 'part')}; it needs inputs "
                 "and targets, (x, y)."
             )
-        arrays = [to_dtype(as_array(a, f"batch {number}"), self.dtype) for a in found]
+        arrays = [to_dtype(as_numbers(a, f"batch {number}"), self.dtype) for a in found]
         lengths = {len(a) if a.ndim else -1 for a in arrays}
         if len(lengths) > 1 or min(lengths) < 1:
             shapes = " and ".join(str(a.shape) for a in arrays)
             raise DataError(
                 f"batch {number} of {self.name} has parts of shapes {shapes}; each needs the same "
-                "number of "
-                "samples, at least one."
+                "number of samples, at least one."
             )
         targets = arrays.pop() if self.labelled else None
         return Batch(tuple(arrays), targets, lengths.pop())
@@ -188,29 +187,18 @@ def inputs_of(data: Any, dtype: np.dtype[Any], batch_size: int) -> Batches:
     )
 
 
-def as_array(values: Any, name: str) -> np.ndarray:
+def as_numbers(values: Any, name: str) -> np.ndarray:
     """A plain array of numbers from an array, a list, a frame or a series.
 
     Raises:
         DataError: it holds texts, objects, complex numbers, or is no array.
     """
-    if is_frame(values) or is_series(values):
-        values = values.collect() if hasattr(values, "collect") else values
-        values = values.to_numpy()
-    try:
-        array = np.asanyarray(values)
-    except ValueError as error:
-        several = (
-            " Several inputs are given side by side, (x1, x2, y)."
-            if isinstance(values, (tuple, list)) and isinstance(values[0], np.ndarray)
-            else ""
-        )
-        raise DataError(f"{name} cannot be made an array: {error}.{several}") from error
+    array = as_array(values, name)
     if array.dtype.kind not in "biuf":
         raise DataError(
             f"{name} has dtype {array.dtype}, which is no plain number. Texts and categories "
-            "become numbers with "
-            "backpass.data.Preprocessor; lists of arrays of one shape with np.stack."
+            "become numbers with backpass.data.Preprocessor; lists of arrays of one shape with "
+            "np.stack."
         )
     return array
 
@@ -240,22 +228,8 @@ def _checked(parts: Sequence[Any], names: Sequence[str], dtype: np.dtype[Any]) -
     """The parts as arrays of one length, finite, in the model's dtype; memory maps stay as they
     are.
     """
-    for part, name in zip(parts, names, strict=True):
-        if hasattr(part, "__next__"):
-            DataLoader(part)  # raises: a one-shot iterator
-        if isinstance(part, np.ma.MaskedArray):
-            raise DataError(f"{name} is a masked array. Fill it: {name}.filled(value).")
-    arrays = [as_array(part, name) for part, name in zip(parts, names, strict=True)]
-    for array, name in zip(arrays, names, strict=True):
-        if array.ndim == 0:
-            raise DataError(f"{name} is a single number; give an array of samples, (N, ...).")
-    if len({len(a) for a in arrays}) > 1:
-        said = " and ".join(
-            f"{n} has {count(len(a), 'row')}" for n, a in zip(names, arrays, strict=True)
-        )
-        raise DataError(f"{said}; they need the same number of rows.")
-    if len(arrays[0]) == 0:
-        raise DataError(f"{', '.join(names)}: there are no rows.")
+    arrays = [as_numbers(part, name) for part, name in zip(parts, names, strict=True)]
+    check_lengths(dict(zip(names, arrays, strict=True)))
     for part, array, name in zip(parts, arrays, names, strict=True):
         check_finite(array, name, _columns(part, array))
     return [a if isinstance(a, np.memmap) else to_dtype(a, dtype) for a in arrays]
@@ -279,7 +253,7 @@ def _check_loader(loader: DataLoader) -> None:
 __all__ = [
     "Batch",
     "Batches",
-    "as_array",
+    "as_numbers",
     "batches_of",
     "inputs_of",
     "labels_explained",

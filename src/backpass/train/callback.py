@@ -26,6 +26,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 from backpass.metrics import Metric
+from backpass.sentence import Sentence
 from backpass.train.batches import Batches
 from backpass.train.history import EpochRecord, History
 from backpass.train.run_state import RunState
@@ -93,7 +94,7 @@ class TrainerView(Protocol):
 
     def weights(self) -> dict[str, np.ndarray]: ...
 
-    def way_to_resume(self) -> str: ...
+    def way_to_resume(self) -> Sentence: ...
 
 
 class Callback:
@@ -190,7 +191,7 @@ class Callbacks:
             error.add_note(
                 f"raised by the callback {type(callback).__name__}.{event} in epoch "
                 f"{trainer.epoch}, after step "
-                f"{trainer.step}. Model and optimizer are as that step left them; "
+                f"{trainer.step}. Model and optimizer are as that step left them"
                 f"{trainer.way_to_resume()}"
             )
             raise

@@ -17,7 +17,7 @@ from typing import Any
 
 from backpass.errors import CheckpointError
 from backpass.files import atomic_write, fsync_folder
-from backpass.train.monitor import closest_name
+from backpass.wording import closest, meant
 
 EpochRecord = dict[str, Any]
 
@@ -74,7 +74,8 @@ class History(Sequence[EpochRecord]):
         if not any(key in logs for logs in columns):
             known = self.names()
             raise KeyError(
-                f"the history has no {key!r}.{closest_name(key, known)} It has: {', '.join(known)}"
+                f"the history has no {key!r}.{meant(closest(key, known))} It has: "
+                f"{', '.join(known)}"
             )
         return [logs.get(key) for logs in columns]
 

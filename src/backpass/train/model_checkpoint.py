@@ -78,12 +78,15 @@ class ModelCheckpoint(Callback):
 
     def on_fit_start(self, trainer: TrainerView) -> None:
         """Find the folder, and clear away what a killed process left half written."""
-        if self._given is None and trainer.directory is None:
-            raise ConfigError(
-                "ModelCheckpoint has no directory: give it one, or Trainer(directory=...)."
-            )
-        self.directory = self._given or trainer.directory / "checkpoints"  # type: ignore[operator]
-        remove_partial_files(self.directory)
+        folder = self._given
+        if folder is None:
+            if trainer.directory is None:
+                raise ConfigError(
+                    "ModelCheckpoint has no directory: give it one, or Trainer(directory=...)."
+                )
+            folder = trainer.directory / "checkpoints"
+        self.directory = folder
+        remove_partial_files(folder)
 
     def check_folder(self, trainer: TrainerView) -> None:
         """Refuse a folder with checkpoints that are ahead of this run: they are of another one."""

@@ -7,7 +7,6 @@ are better when they fall.
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any, Literal
 
 from backpass.errors import ConfigError
 from backpass.metrics import Metric
+from backpass.wording import closest, meant
 
 Mode = Literal["auto", "min", "max"]
 _FALLING = ("loss", "gradient_norm")
@@ -44,7 +44,7 @@ class Monitor:
             way_out = (
                 " Pass validation_data to fit."
                 if self.name.startswith("val_") and not any(n.startswith("val_") for n in logs)
-                else closest_name(self.name, logs)
+                else meant(closest(self.name, logs))
             )
             raise ConfigError(
                 f"the monitor {self.name!r} is no value of this run.{way_out} There are: "
@@ -85,17 +85,11 @@ def monitor_of(
         known = [*_FALLING, *directions]
         raise ConfigError(
             f"monitor {name!r}: it is not known whether it should rise or "
-            f"fall.{closest_name(plain, known)} Give "
+            f"fall.{meant(closest(plain, known))} Give "
             f"mode='min' or mode='max', or monitor one of {', '.join(known)} (val_... for "
             "validation)."
         )
     return Monitor(name, "max" if higher else "min", abs(min_delta))
-
-
-def closest_name(name: str, names: Iterable[str]) -> str:
-    """` Did you mean 'val_loss'?`, or nothing."""
-    found = difflib.get_close_matches(name, list(names), n=1)
-    return f" Did you mean {found[0]!r}?" if found else ""
 
 
 __all__ = ["Mode", "Monitor", "monitor_of"]

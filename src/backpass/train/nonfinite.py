@@ -17,6 +17,7 @@ import numpy as np
 
 from backpass.errors import BackpassError, NonFiniteError
 from backpass.ir import Graph, Node, Operand, Value
+from backpass.sentence import Sentence
 from backpass.trace import Cell
 from backpass.trace.capture import apply_primitive, evaluate
 from backpass.train.batches import Batch
@@ -37,9 +38,12 @@ def non_finite_error(
     where = f"epoch {trainer.epoch}, step {trainer.step + 1}"
     cause = _cause(trainer.model, step, batch, last, 0 if loss_is_bad else 1)
     return NonFiniteError(
-        f"{what} in {where}. {cause} That step was not applied, so the model is as after step "
-        f"{trainer.step}; "
-        f"{trainer.way_to_resume()} {WAY_OUT}"
+        Sentence(
+            f"{what} in {where}. {cause} That step was not applied, so the model is as after step "
+            f"{trainer.step}",
+            trainer.way_to_resume(),
+            f" {WAY_OUT}",
+        )
     )
 
 

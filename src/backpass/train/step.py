@@ -44,6 +44,9 @@ class Accumulator:
     def __backpass_static__(self) -> Hashable:
         return None
 
+    def __backpass_version__(self) -> object:
+        return self.sums
+
     def reset(self) -> None:
         """Forget what was added."""
         for cell in self.__backpass_cells__().values():
@@ -125,7 +128,7 @@ class TrainingStep:
         Its first output is the loss and its second the gradient norm.
         """
         function, arguments = self._call_of(batch, last)
-        compiled = function if isinstance(function, Jitted) else jit(function.__wrapped__)  # type: ignore[attr-defined]
+        compiled = function if isinstance(function, Jitted) else jit(function.__wrapped__)
         return compiled.graph(*arguments), compiled.operands(*arguments)
 
     def _call_of(self, batch: Batch, last: bool) -> tuple[Callable[..., Any], tuple[Any, ...]]:
@@ -274,7 +277,7 @@ def _restoring(function: Callable[..., dict[str, Any]]) -> Callable[..., dict[st
                 cell.write(old)
         return found
 
-    restoring.__wrapped__ = function  # type: ignore[attr-defined]
+    restoring.__wrapped__ = function
     return restoring
 
 

@@ -19,6 +19,7 @@ from backpass import metrics as metrics_room
 from backpass import optim
 from backpass.errors import ConfigError
 from backpass.metrics import Metric
+from backpass.sentence import Clause, Sentence, Setting
 from backpass.train.batches import batches_of, inputs_of
 from backpass.train.callback import Callback, Callbacks
 from backpass.train.checkpoint_files import find_checkpoint
@@ -333,14 +334,16 @@ class Trainer:
         """
         return copy_weights(self.model, self.state.averaged)
 
-    def way_to_resume(self) -> str:
+    def way_to_resume(self) -> Sentence:
         """The end of a sentence that says how to go on after an error."""
         newest = [
             c.newest for c in self.callbacks.items if isinstance(c, ModelCheckpoint) and c.newest
         ]
         if newest:
-            return f"go on with fit(..., resume={str(newest[0])!r})."
-        return "call fit again to go on from here in this process."
+            path = Setting("resume", Path(newest[0]))
+            return Sentence(Clause("; go on with fit(..., ", path, ")"), ".")
+        again = Clause("; call ", Setting("fit"), " again to go on from here in this process")
+        return Sentence(again, ".")
 
     @property
     def training_step(self) -> TrainingStep:

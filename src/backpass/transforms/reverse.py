@@ -30,7 +30,8 @@ from backpass.prims import elementwise as el
 from backpass.prims.rules import refuse, zeros_like
 from backpass.trace.capture import nodes_between
 
-Slot = tuple[Node | Value, int]
+# Where cotangents of a Value are kept: under its node, with its index unless that is 0.
+Slot = Node | Value | tuple[Node, int]
 
 
 def fresh_leaf(x: Operand, scope: Scope, weak: type[float] | type[int] | None = None) -> Value:
@@ -43,7 +44,9 @@ def fresh_leaf(x: Operand, scope: Scope, weak: type[float] | type[int] | None = 
 
 
 def _slot(v: Value) -> Slot:
-    return (v.node, v.index) if v.node is not None else (v, 0)
+    if v.node is None:
+        return v
+    return (v.node, v.index) if v.index else v.node
 
 
 class Cotangents:
@@ -77,14 +80,19 @@ class Cotangents:
 
     def pop(self, slot: Slot) -> Operand | None:
         """The sum of what arrived there; it is forgotten here."""
-        total, buffer = self.sums.pop(slot, None), self.buffers.pop(slot, None)
+        total = self.sums.pop(slot, None)
+        buffer = self.buffers.pop(slot, None) if self.buffers else None
         if buffer is None or total is None:
             return buffer if total is None else total
         return el.add(total, buffer)
 
-    def take(self, node: Node) -> tuple[Operand | None, ...]:
-        """What arrived at a node's outputs."""
-        return tuple([self.pop((node, i)) for i in range(len(node.types))])
+    def take(self, node: Node) -> tuple[Operand | None, ...] | None:
+        """What arrived at a node's outputs; None where nothing did."""
+        first = self.pop(node)
+        if len(node.types) == 1:
+            return None if first is None else (first,)
+        found = (first, *[self.pop((node, i)) for i in range(1, len(node.types))])
+        return None if all([ct is None for ct in found]) else found
 
 
 def pull_back(
@@ -98,7 +106,7 @@ def pull_back(
     ends = {_slot(v) for v in leaves}
     with np.errstate(all="ignore"):
         for node in reversed(nodes_between(outputs, scope)):
-            if (node, 0) not in ends:
+            if node not in ends:
                 _pull_node(node, scope, arrived)
     return [_or_zeros(arrived.pop(_slot(v)), v) for v in leaves]
 
@@ -109,15 +117,27 @@ def _or_zeros(ct: Operand | None, v: Value) -> Operand:
 
 def _pull_node(node: Node, scope: Scope, arrived: Cotangents) -> None:
     cts = arrived.take(node)
-    if all([ct is None for ct in cts]):
+    if cts is None:
         return
     wanted = tuple([scope in v.scopes and v.type.dtype.kind == "f" for v in node.inputs])
-    if not any(wanted):
+    if True not in wanted:
         return
     rule = node.primitive.vjp
     if isinstance(rule, NotDifferentiable):
         raise refuse(node.primitive.name, rule)
-    pulled = rule(cts, wanted, node.outputs(), node.inputs, node.params)
+    outputs, inputs = _as_the_rule_sees_them(node)
+    pulled = rule(cts, wanted, outputs, inputs, node.params)
     for v, ct, want in zip(node.inputs, pulled, wanted, strict=True):
         if want:
             arrived.add(v, ct)
+
+
+def _as_the_rule_sees_them(node: Node) -> tuple[tuple[Operand, ...], tuple[Operand, ...]]:
+    """A node's outputs and inputs: their arrays where nothing traces them any more."""
+    for scope in node.scopes:
+        if scope.alive:
+            return node.outputs(), node.inputs
+    known = tuple([array for array in node.arrays if array is not None])
+    if len(known) < len(node.arrays):  # made under jit, and leaked: reading one will say so
+        return node.outputs(), node.inputs
+    return known, tuple([array_of(v) for v in node.inputs])

@@ -1,11 +1,13 @@
 """How names and values that come from data appear in a sentence, and how optional packages load.
 
 A column name or a cell may be a megabyte long, hold control characters, or be misspelt. Every
-message of this room quotes through here, so that none of that reaches a terminal as it is.
+message about data quotes through here, so that none of that reaches a terminal as it is. Sentences
+that name a setting are in `sentence`.
 """
 
 import difflib
 import importlib
+import itertools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -34,20 +36,23 @@ def quote_list(items: Iterable[object], most: int = 10) -> str:
     return shown if len(every) <= most else f"{shown} and {len(every) - most:,} more"
 
 
-def closest(name: str, names: Sequence[str]) -> str | None:
+def closest(name: str, names: Iterable[str]) -> str | None:
     """The entry of `names` that is most like `name` (case does not count), or None."""
     lower: dict[str, str] = {}
-    for known in names[:_MOST_NAMES_COMPARED]:
+    for known in itertools.islice(names, _MOST_NAMES_COMPARED):
         lower.setdefault(known[:LONGEST_QUOTE].casefold(), known)
     found = difflib.get_close_matches(name[:LONGEST_QUOTE].casefold(), list(lower), n=1, cutoff=0.5)
     return lower[found[0]] if found else None
 
 
+def meant(near: str | None) -> str:
+    """` Did you mean 'val_loss'?`, or nothing where there is no closest name."""
+    return "" if near is None else f" Did you mean {quote(near)}?"
+
+
 def did_you_mean(name: str, names: Sequence[str]) -> str:
     """The end of an error about an unknown name: the closest one, and the list of all."""
-    near = closest(name, names)
-    hint = f" Did you mean {quote(near)}?" if near is not None else ""
-    return f"{hint} There are: {quote_list(names)}."
+    return f"{meant(closest(name, names))} There are: {quote_list(names)}."
 
 
 def count(number: int, singular: str, plural: str | None = None) -> str:
