@@ -145,7 +145,9 @@ class Jitted:
 
     def _keep(self, ready: _Ready) -> None:
         """Try this way first from now on; those whose Modules are gone are dropped."""
-        others = [r for r in self._ready if all([g is None or g[0]() is not None for g in r.guards])]
+        others = [
+            r for r in self._ready if all([g is None or g[0]() is not None for g in r.guards])
+        ]
         self._ready = [ready, *others][:READY]
 
     def graph(self, *args: Any, **options: Any) -> Graph:

@@ -234,15 +234,10 @@ def _passed(found: Sequence[Any], scope: Scope) -> list[Any]:
         ]
     )
     return [
-        x
-        if not _made_inside(x, scope)
-        else next(outer)
-        if is_live(x.value)
-        else to_result(x.value)
+        x if not _made_inside(x, scope) else next(outer) if is_live(x.value) else to_result(x.value)
         for x in found
     ]
 
 
 def _made_inside(x: Any, scope: Scope) -> bool:
     return type(x) is Tracer and scope in x.value.scopes
-

@@ -326,7 +326,11 @@ class Grouping:
                 continue
             rows = tuple([f for i, f in enumerate(place) if i not in axes])
             folded = variables(tuple([f for i, f in enumerate(place) if i in axes]))
-            if not folded or folded & variables(rows) or (group.inner is not None and group.inner != folded):
+            if (
+                not folded
+                or folded & variables(rows)
+                or (group.inner is not None and group.inner != folded)
+            ):
                 continue
             group.inner = folded
             group.sources[node] = place

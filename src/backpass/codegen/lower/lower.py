@@ -12,7 +12,7 @@ import numpy as np
 
 from backpass.codegen.lower.build import kernels_of
 from backpass.codegen.lower.elements import MustCopyError, MustStoreError
-from backpass.codegen.lower.groups import Group, Grouping, core, is_scan, is_view
+from backpass.codegen.lower.groups import Group, Grouping, is_scan, is_view
 from backpass.codegen.lower.schedule import Bound
 from backpass.codegen.lower.stored import stored_nodes
 from backpass.ir import Graph, Lowering, Node, Value
@@ -137,6 +137,3 @@ def _ordered_product(node: Node, which: int) -> Value:
     params[f"{side}_sum"] = tuple(range(v.ndim - len(summed), v.ndim))
     inputs = [copied if i == which else x for i, x in enumerate(node.inputs)]
     return made(contract, inputs, node.source, **params)
-
-
-__all__ = ["Call", "Lowered", "core", "lower"]
