@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from backpass.errors import AliasError, TracingError, UnsupportedError, instead_of_torch
-from backpass.ir import Operand, SourceLine, Value, array_of, is_live, leaf, type_of
+from backpass.ir import Operand, SourceLine, Value, array_of, constant, is_live, leaf, type_of
 from backpass.ir.graph import ScopeKind, user_line
 from backpass.ops import indexing
 from backpass.ops import shape as shape_ops
@@ -44,9 +44,9 @@ class Tracer(np.lib.mixins.NDArrayOperatorsMixin):
     __slots__ = ("__weakref__", "_family", "_origin", "_scalar", "_stale", "_value")
     __array_priority__ = 1000
 
-    def __init__(self, value: Value, *, scalar: bool = True) -> None:
-        self._value = value
-        self._scalar = scalar and not value.type.shape  # a NumPy scalar: never written in place
+    def __init__(self, value: Operand, *, scalar: bool = True) -> None:
+        self._value = value if type(value) is Value else constant(value)
+        self._scalar = scalar and not self._value.type.shape  # a NumPy scalar: not written to
         self._family: list[weakref.ref[Tracer]] | None = None
         self._stale: tuple[SourceLine | None, SourceLine | None] | None = None
         self._origin: tuple[Tracer, Any] | None = None  # the array and index that this is a view of
@@ -293,6 +293,7 @@ class Tracer(np.lib.mixins.NDArrayOperatorsMixin):
             plain = {k: unwrap(v) for k, v in options.items()}
             result = _result(rule, rule(self.value, *map(unwrap, args), **plain), self)
             if name in KEEPS_KIND and not self._scalar:
+                result = result if type(result) is Tracer else Tracer(result)
                 result._scalar = False
             return result if out is None else _write_out(name, (out,), result)
 
