@@ -136,6 +136,8 @@ def take(
         indices if np.size(indices) or type(indices) is Value else np.asarray(indices, np.intp)
     )
     n = shape_of(x)[own]
+    if n == 0 and 0 not in shape_of(numbers):
+        raise IndexError("cannot do a non-empty take from an empty axes.")  # NumPy's words
     if mode == "wrap":
         numbers = el.remainder(
             numbers, np.broadcast_to(np.asarray(n, dtype_of(numbers)), shape_of(numbers))

@@ -76,9 +76,7 @@ class Concrete(Shared):
             raise TracingError(
                 f"{what} at {user_line()} would take a traced {self._value.type} out of the trace "
                 "and lose its derivative; use NumPy's functions on it, or bp.stop_gradient(x) if "
-                "no derivative is wanted. NumPy also asks for a number when a traced value is "
-                "written into an element of a plain array: make that array with bp.numpy.zeros or "
-                "np.zeros_like(x)"
+                "no derivative is wanted"
             )
         return array
 
@@ -88,8 +86,7 @@ class Concrete(Shared):
         if array is None:
             raise TracingError(
                 f"{what} is asked of a traced array at {user_line()}, but {self._kind()} traces "
-                "without values. To write into an array, make it with bp.numpy.zeros or "
-                "np.zeros_like(x); a number for a shape or range(n) belongs in static_argnums"
+                "without values; a number for a shape or range(n) belongs in static_argnums"
             )
         return array
 
