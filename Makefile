@@ -78,10 +78,9 @@ docs: $(STAMP)-docs ## build docs/_build/html; a warning is an error
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
 	@echo "docs: docs/_build/html/index.html"
 
-bench: $(STAMP)-test $(STAMP)-peers ## run every benchmark in benchmarks/
-	@shopt -s nullglob; files=(benchmarks/bench_*.py); \
-	if [ "$${#files[@]}" = 0 ]; then echo "make bench: no benchmarks/bench_*.py is there" >&2; exit 1; fi; \
-	for file in "$${files[@]}"; do echo "== $$file"; $(PY) "$$file"; done
+bench: $(STAMP)-test $(STAMP)-peers ## measure beside PyTorch and JAX, write docs/benchmarks.md (ARGS="--quick")
+	$(PY) -m benchmarks.run $(ARGS)
+	@shopt -s nullglob; for file in benchmarks/bench_*.py; do echo "== $$file"; $(PY) "$$file"; done
 
 clean: ## remove what was built and installed here (runs/ stays)
 	rm -rf $(VENV) .cache build dist docs/_build .pytest_cache .ruff_cache .hypothesis

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from backpass import numpy, scipy
 from backpass.errors import BackpassError, instead_of_torch
-from backpass.flow import cond, custom_vjp
+from backpass.flow import checkpoint, cond, custom_vjp
+from backpass.flow import checkpoint as remat
 from backpass.jit import jit
 from backpass.transforms import (
     check_grads,
@@ -60,6 +61,7 @@ __all__ = [
     "Trainer",
     "__version__",
     "check_grads",
+    "checkpoint",
     "cond",
     "custom_vjp",
     "data",
@@ -75,6 +77,7 @@ __all__ = [
     "nn",
     "numpy",
     "optim",
+    "remat",
     "report",
     "scipy",
     "stop_gradient",

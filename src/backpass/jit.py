@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import threading
+import weakref
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,11 +24,12 @@ from backpass.ir import Graph, Scope, ScopeKind, TensorType, is_live, leaf, type
 from backpass.ops.operand import operand
 from backpass.passes import cse, dce, simplify
 from backpass.trace import Cell, Tracer, bound, capture, is_stateful, to_result, unwrap
-from backpass.trace.cells import Gradients
+from backpass.trace.cells import Gradients, is_bound
 from backpass.transforms.arguments import flat_outputs, is_zero_rank_array, weak_type
 from backpass.tree import Tree, flatten, unflatten
 
 Function = Callable[..., Any]
+READY = 4  # signatures that a jitted function knows the short way for
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,63 @@ class Compiled:
     structure: Tree
 
 
+class _Ready:
+    """The last calls' shortest way: for arguments that are the very same objects, or plain arrays.
+
+    It holds while each Module and optimizer says that it is of the same version. Types, shapes and
+    layouts of arrays are checked by the program's native entry.
+    """
+
+    __slots__ = ("cells", "compiled", "guards", "positions", "structure", "trainable")
+
+    def __init__(self, compiled: Compiled, found: _Arguments, args: tuple[Any, ...]) -> None:
+        self.compiled = compiled
+        self.cells = found.cells
+        self.trainable = [c.trainable for c in found.cells]
+        self.structure = _renamed(compiled.structure, found.cells)
+        self.guards = [
+            (weakref.ref(x), x.__backpass_version__()) if is_stateful(x) else None for x in args
+        ]
+        self.positions = [i for i, guard in enumerate(self.guards) if guard is None]
+
+    @staticmethod
+    def fits(args: tuple[Any, ...]) -> bool:
+        """Whether calls of this kind can be short."""
+        return all(
+            [
+                x.__backpass_version__() is not None if is_stateful(x) else type(x) is np.ndarray
+                for x in args
+            ]
+        )
+
+    def call(self, args: tuple[Any, ...]) -> Any:
+        """The result, or NotImplemented if this call needs the long way."""
+        if len(args) != len(self.guards):
+            return NotImplemented
+        arrays: list[Any] = []
+        for x, guard in zip(args, self.guards, strict=True):
+            if guard is None:
+                if type(x) is not np.ndarray:
+                    return NotImplemented
+                arrays.append(x)
+            elif guard[0]() is not x or x.__backpass_version__() is not guard[1]:
+                return NotImplemented
+        states = [c.array for c in self.cells]
+        if self.trainable != [c.trainable for c in self.cells]:
+            return NotImplemented
+        if self.compiled.written:
+            for x in arrays:
+                base = x.base
+                for state in states:
+                    if state is x or state is base:
+                        return NotImplemented
+        outputs = self.compiled.program.enter(arrays + states)
+        if outputs is None:
+            return NotImplemented
+        results = [x if x.ndim else x[()] for x in outputs]
+        return results[0] if self.structure.kind is None else unflatten(self.structure, results)
+
+
 class _ClosesOverTracedError(TracingError):
     """The function needs an outer transform beyond its arguments: it runs inside that one."""
 
@@ -55,10 +114,20 @@ class Jitted:
         self.function = function
         self.static_argnums = static_argnums
         self._compiled: dict[Hashable, Compiled] = {}
+        self._ready: list[_Ready] = []
         self._lock = threading.RLock()
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         """Run the compiled function; inside another transform it is traced as part of it."""
+        if not options and not is_bound() and not Scope.any_open():
+            for ready in self._ready:
+                result = ready.call(args)
+                if result is not NotImplemented:
+                    return result
+        return self._run(args, options)
+
+    def _run(self, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        """The long way: look at every argument, and compile if this signature is new."""
         found = _Arguments(args, options, self.static_argnums)
         if found.traced():
             return self.function(*args, **options)
@@ -67,12 +136,17 @@ class Jitted:
         except _ClosesOverTracedError:
             return self.function(*args, **options)
         cells = [cell.read() for cell in found.cells]
-        outputs = compiled.program([*found.arrays, *cells])
-        count = len(outputs) - len(compiled.written)
-        for place, array in zip(compiled.written, outputs[count:], strict=True):
-            found.cells[place].write(array)
+        arrays = _apart(found.arrays, cells) if compiled.written else found.arrays
+        outputs = compiled.program([*arrays, *cells])
+        if not options and not self.static_argnums and _Ready.fits(args):
+            self._keep(_Ready(compiled, found, args))
         structure = _renamed(compiled.structure, found.cells)
-        return unflatten(structure, [to_result(x) for x in outputs[:count]])
+        return unflatten(structure, [to_result(x) for x in outputs])
+
+    def _keep(self, ready: _Ready) -> None:
+        """Try this way first from now on; those whose Modules are gone are dropped."""
+        others = [r for r in self._ready if all([g is None or g[0]() is not None for g in r.guards])]
+        self._ready = [ready, *others][:READY]
 
     def graph(self, *args: Any, **options: Any) -> Graph:
         """The graph that a call with these arguments runs, after the passes."""
@@ -208,9 +282,16 @@ def _compile(function: Function, found: _Arguments) -> Compiled:
         )
     graph = verify(dce(cse(simplify(captured.graph))))
     places = {cell: i for i, cell in enumerate(found.cells)}
-    return Compiled(
-        compile_graph(graph), tuple([places[c] for c in written]), _numbered(structure, places)
-    )
+    written_places = tuple([places[c] for c in written])
+    updates = {len(outputs) + k: len(inputs) + p for k, p in enumerate(written_places)}
+    program = compile_graph(graph, updates)
+    return Compiled(program, written_places, _numbered(structure, places))
+
+
+def _apart(arrays: list[Any], cells: list[Any]) -> list[Any]:
+    """The arrays, copied where they are a Cell's own memory, which the program may write to."""
+    owned = {id(c) for c in cells}
+    return [np.array(x) if id(x) in owned or id(x.base) in owned else x for x in arrays]
 
 
 def _numbered(structure: Tree, places: dict[Cell, int]) -> Tree:

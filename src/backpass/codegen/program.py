@@ -1,33 +1,45 @@
-"""Program: a Graph made ready to run many times, by the NumPy reference of each primitive.
+"""Program: a Graph as native code, with its memory, ready to be called.
 
-Invariant: a value is dropped as soon as its last reader has run, so the peak is that of the order
-of the graph. A Program never writes to its arguments and never returns an argument or a constant
-itself, only arrays of its own.
+A call gives the arrays of the graph's inputs and takes those of its outputs; results that replace an
+input are written into it and not returned. Invariant: a program writes to no other argument, and
+returns only arrays that are the caller's own. If an index is out of range, nothing has been written,
+and the reference says which it was.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
-from backpass.ir import Graph, Node, Value, show
+from backpass import config
+from backpass.codegen import engine
+from backpass.codegen.arrange import Arranged, arranged, reads
+from backpass.codegen.assemble import ARENA, Assembler, Assembly, Home, Segment
+from backpass.codegen.entry import ArgumentSpec, Context, Entry, fitting, make_entry
+from backpass.codegen.lower import lower
+from backpass.codegen.lower.elements import Key, key_of
+from backpass.codegen.lower.groups import is_view
+from backpass.codegen.machine import host
+from backpass.ir import Graph, TensorType, Value, show
 from backpass.ir.graph import Array, array_of
+from backpass.trace.capture import evaluate
+
+OUT_OF_RANGE = -1
+ALIGNMENT = 64
+SHORT_WORK = 2_000_000  # operations of a step for which the interpreter's lock is kept
+BYTE = np.dtype(np.uint8)
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """One node with its operands and results as places in a table."""
+class _Native:
+    """A segment of kernels: its entry, and the slots of the entry's arguments."""
 
-    run: Callable[..., Any]
-    params: dict[str, Any]
-    reads: tuple[int, ...]
-    writes: tuple[int, ...]
-    drops: tuple[int, ...]
-    single: bool
-    node: Node
+    entry: Entry
+    specs: tuple[ArgumentSpec, ...]
+    written: frozenset[int]
 
 
 class Program:
@@ -35,93 +47,210 @@ class Program:
 
     Args:
         graph: a verified graph.
+        updates: for an output of the graph (by number) the input (by number) that it replaces.
     """
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, updates: Mapping[int, int] | None = None) -> None:
         self.graph = graph
-        self._places: dict[object, int] = {}
-        self._table: list[Array | None] = []
-        inputs = [self._place(v, None) for v in graph.inputs]
-        self._inputs = tuple(inputs)
-        self._steps = self._scheduled()
-        places = [self._read_place(v) for v in graph.outputs]
-        # Each output's place, and whether it was asked for before.
-        self._outputs = tuple([(p, p in places[:i]) for i, p in enumerate(places)])
+        self.updates = dict(updates or {})
+        self.lowered = lower(graph)
+        self._types: dict[int, TensorType] = {ARENA: TensorType((0,), BYTE)}
+        self._constants: dict[int, Array] = {}
+        arranged_steps = arranged(self.lowered, self.updates)
+        slots = self._slots(arranged_steps)
+        assembler = Assembler(arranged_steps, slots, host(), config.num_threads())
+        self.assembly: Assembly = assembler.build()
+        self.arranged = arranged_steps
+        self._arena = aligned_bytes(self.assembly.arena.size)
+        self._library = engine.load(self.assembly.text, host())
+        single = len(self.assembly.segments) == 1
+        self._runs: list[_Native | Segment] = [
+            s if s.call is not None else self._native(s, single) for s in self.assembly.segments
+        ]
 
-    def _place(self, key: object, array: Array | None) -> int:
-        self._places[key] = len(self._table)
-        self._table.append(array)
-        return len(self._table) - 1
+        self._results = [self._types[s] for s in self._outputs]
+        slots_of_call = [*self._inputs, *self._outputs]
+        self._all_used = [
+            [s.slot for s in run.specs] == slots_of_call
+            for run in self._runs
+            if isinstance(run, _Native)
+        ] == [True]
 
-    def _read_place(self, v: Value) -> int:
-        key = v if v.node is None else (v.node, v.index)
-        return self._places[key] if key in self._places else self._place(key, array_of(v))
+    # -- slots
 
-    def _scheduled(self) -> tuple[Step, ...]:
-        last: dict[tuple[Node, int], int] = {}
-        for i, node in enumerate(self.graph.nodes):
-            for v in node.inputs:
-                if v.node is not None:
-                    last[v.node, v.index] = i
-        kept = {(v.node, v.index) for v in self.graph.outputs if v.node is not None}
-        drops: dict[int, list[tuple[Node, int]]] = {}
-        for key, i in last.items():
-            if key not in kept:
-                drops.setdefault(i, []).append(key)
-        steps: list[Step] = []
-        for i, node in enumerate(self.graph.nodes):
-            reads = tuple(map(self._read_place, node.inputs))
-            writes = tuple([self._place((node, k), None) for k in range(len(node.types))])
-            dropped = tuple([self._places[key] for key in drops.get(i, ())])
-            steps.append(
-                Step(
-                    node.primitive.reference,
-                    dict(node.params),
-                    reads,
-                    writes,
-                    dropped,
-                    node.primitive.single,
-                    node,
-                )
-            )
-        return tuple(steps)
+    def _slots(self, steps: Arranged) -> dict[Key, int]:
+        """A slot for each input, each output that is returned, and each constant."""
+        found: dict[Key, int] = {}
+
+        def add(key: Key, kind: TensorType) -> int:
+            found[key] = len(self._types)
+            self._types[found[key]] = kind
+            return found[key]
+
+        inputs = self.lowered.graph.inputs
+        self._inputs = [add(v, v.type) for v in inputs]
+        self._outputs: list[int] = []
+        for number, v in enumerate(self.lowered.graph.outputs):
+            if number not in self.updates:
+                self._outputs.append(add(key_of(v), v.type))
+        for step in steps.steps:
+            for key in reads(step):
+                if isinstance(key, Value) and key not in found:
+                    slot = add(key, key.type)
+                    self._constants[slot] = _plain(array_of(key))
+        return found
+
+    def _native(self, segment: Segment, single: bool) -> _Native:
+        """The entry of a segment; what never changes is bound once."""
+        fixed = set(self._constants) | ({ARENA} if single else set())
+        written = {
+            self.assembly.homes[k].slot
+            for step in segment.steps
+            for k in _written(step)
+        }
+        specs: list[ArgumentSpec] = []
+        for slot in segment.slots:
+            if slot not in fixed:
+                t = self._types[slot]
+                if slot == ARENA:
+                    t = TensorType(self._arena.shape, BYTE)
+                specs.append(ArgumentSpec(slot, t.dtype, t.shape, slot in written))
+        short = self.work() < SHORT_WORK
+        context = Context(
+            len(self._types), tuple(specs), parallel=segment.parallel, short=short
+        )
+        for slot in segment.slots:
+            if slot in self._constants:
+                context.bind(slot, self._constants[slot])
+            elif slot == ARENA and single:
+                context.bind(slot, self._arena)
+        entry = make_entry(self._library, segment.name, context)
+        inputs = frozenset(self._inputs) & written
+        return _Native(entry, tuple(specs), frozenset(inputs))
+
+    def work(self) -> int:
+        """Operations of one call, weighed: what it takes grows with it."""
+        return sum([step.work for step in self.arranged.steps if not _is_call(step)])
+
+    # -- running
+
+    def enter(self, arguments: list[Array]) -> list[Array] | None:
+        """The outputs, if the program is one native function and all arguments fit as they are."""
+        run = self._runs[0] if len(self._runs) == 1 else None
+        if not isinstance(run, _Native):
+            return None
+        results = [np.empty(t.shape, t.dtype) for t in self._results]
+        if self._all_used:
+            code = run.entry(*arguments, *results)
+        else:
+            table = dict(zip([*self._inputs, *self._outputs], [*arguments, *results], strict=True))
+            code = run.entry(*[table[s.slot] for s in run.specs])
+        if code is None:
+            return results
+        if code >= 0:
+            return None
+        self._fail(code, arguments)
+
+    def _fail(self, code: int, arguments: Sequence[Array]) -> NoReturn:
+        """Raise what the reference raises, where an index is out of range."""
+        if code == OUT_OF_RANGE:
+            with np.errstate(all="ignore"):
+                evaluate(self.graph, list(arguments))
+        raise RuntimeError(f"a program left with status {-code}")
 
     def __call__(self, arguments: Sequence[Array]) -> list[Array]:
         """Run on arrays of exactly the types of the graph's inputs."""
-        table = list(self._table)
-        for place, x in zip(self._inputs, arguments, strict=True):
-            table[place] = x
-        with np.errstate(all="ignore"):
-            for step in self._steps:
-                result = step.run(*[table[i] for i in step.reads], **step.params)
-                if step.single:
-                    table[step.writes[0]] = np.asarray(result)
-                else:
-                    for place, part in zip(step.writes, result, strict=True):
-                        table[place] = np.asarray(part)
-                for place in step.drops:
-                    table[place] = None
-        return [self._owned(p, table, again) for p, again in self._outputs]
+        table: dict[int, Any] = dict(self._constants)
+        table.update(zip(self._inputs, arguments, strict=True))
+        results: list[Array] = []
+        for slot in self._outputs:
+            t = self._types[slot]
+            results.append(np.empty(t.shape, t.dtype))
+            table[slot] = results[-1]
+        if len(self._runs) > 1:
+            table[ARENA] = aligned_bytes(self.assembly.arena.size)
+        for run in self._runs:
+            if isinstance(run, _Native):
+                self._enter(run, table, arguments)
+            else:
+                self._refer(run, table)
+        return results
 
-    def _owned(self, place: int, table: list[Array | None], again: bool) -> Array:
-        """An output as the caller's own array: a copy where anything else may hold its memory."""
-        array = table[place]
-        if array is None:
-            raise RuntimeError("an output of the program was dropped before its end")
-        if (
-            again
-            or place in self._inputs
-            or self._table[place] is not None
-            or array.base is not None
-            or not array.flags.writeable
-        ):
-            return np.array(array)
+    def _enter(self, run: _Native, table: dict[int, Any], arguments: Sequence[Array]) -> None:
+        while True:
+            code = run.entry(*[table[s.slot] for s in run.specs])
+            if code is None:
+                break
+            if code >= 0:
+                spec = run.specs[code]
+                table[spec.slot] = fitting(spec, np.asarray(table[spec.slot]))
+                continue
+            self._fail(code, arguments)
+        for slot in run.written:
+            own = arguments[self._inputs.index(slot)]
+            if table[slot] is not own:
+                np.copyto(own, table[slot])
+
+    def _refer(self, run: Segment, table: dict[int, Any]) -> None:
+        """Evaluate a node by its reference on views of the program's memory."""
+        assert run.call is not None
+        node = run.call.node
+        with np.errstate(all="ignore"):
+            operands = [self._read(v, table) for v in node.inputs]
+            found: Any = node.primitive.reference(*operands, **node.params)
+        outputs = [found] if node.primitive.single else list(found)
+        for i, array in enumerate(outputs):
+            v = Value(node.types[i], node, i, None, frozenset())
+            home = self.assembly.homes.get(key_of(v))
+            if home is not None:
+                self._array(home, v.type, table)[...] = array
+
+    def _read(self, v: Value, table: dict[int, Any]) -> Array:
+        chain: list[Any] = []
+        while v.node is not None and is_view(v.node):
+            chain.append(v.node)
+            v = v.node.inputs[0]
+        if v.type.size:
+            array = self._array(self.assembly.homes[key_of(v)], v.type, table)
+        else:
+            array = np.empty(v.shape, v.dtype)
+        for node in reversed(chain):
+            reference: Callable[..., Any] = node.primitive.reference
+            array = reference(array, **node.params)
         return array
+
+    def _array(self, home: Home, t: TensorType, table: dict[int, Any]) -> Array:
+        if home.slot != ARENA:
+            return table[home.slot]
+        arena = table[ARENA] if ARENA in table else self._arena
+        return arena[home.offset : home.offset + t.nbytes].view(t.dtype).reshape(t.shape)
 
     def __str__(self) -> str:
         return show(self.graph)
 
 
-def compile_graph(graph: Graph) -> Program:
-    """The program of a graph."""
-    return Program(graph)
+def aligned_bytes(size: int) -> Array:
+    """Memory whose first byte lies at a multiple of 64."""
+    block = np.empty(size + ALIGNMENT, BYTE)
+    start = -block.ctypes.data % ALIGNMENT
+    return block[start : start + size]
+
+
+def _plain(array: Array) -> Array:
+    """A constant as kernels read it."""
+    return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
+
+
+def _written(step: Any) -> list[Key]:
+    from_kernel = step.kernel.buffers
+    memory = [b for b in from_kernel if b.space.value == "memory"]
+    return [k for b, k in zip(memory, step.keys, strict=True) if b.written]
+
+
+def _is_call(step: Any) -> bool:
+    return not hasattr(step, "kernel")
+
+
+def compile_graph(graph: Graph, updates: Mapping[int, int] | None = None) -> Program:
+    """The program of a graph; `updates` maps outputs to the inputs that they replace."""
+    return Program(graph, updates)

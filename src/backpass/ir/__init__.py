@@ -9,6 +9,7 @@ for how Python code becomes a Graph.
 from backpass.ir.graph import (
     BatchRule,
     Graph,
+    Lowering,
     Node,
     NotDifferentiable,
     NotLowered,
@@ -32,6 +33,7 @@ from backpass.ir.verify import verify
 __all__ = [
     "BatchRule",
     "Graph",
+    "Lowering",
     "Node",
     "NotDifferentiable",
     "NotLowered",

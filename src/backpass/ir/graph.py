@@ -193,6 +193,21 @@ class NotLowered:
     reason: str
 
 
+class Lowering(Enum):
+    """How the compiler treats a primitive; `codegen/lower/` has one place for each."""
+
+    ELEMENTWISE = "each element alone: fused, where `codegen/arithmetic.py` knows its name"
+    VIEW = "another order of the same elements: folded into how they are read"
+    ALIAS = "output k is input k: nothing is computed"
+    PAD = "a view with a border of zeros: a guarded read"
+    PIECES = "an array put together from parts: one store each"
+    REDUCTION = "a fold over `axes`"
+    SCAN = "a running fold along `axis`"
+    PRODUCT = "a matrix product"
+    GATHER = "a read at integer positions"
+    SCATTER = "a sum at integer positions"
+
+
 # Rules of shape and reference are called as rule(*inputs, **params). The forms with a number of
 # arguments are for lambdas: a lambda's arguments get their types from the form with as many.
 Types = tuple[TensorType, ...]
@@ -258,7 +273,7 @@ class Primitive:
     reference: Reference
     vjp: VjpRule | NotDifferentiable
     batch: BatchRule
-    lower: NotLowered
+    lower: Lowering | NotLowered
     single: bool
 
     def __call__(self, *operands: Operand, **params: Any) -> Any:
@@ -333,6 +348,25 @@ def rebuild(node: Node, inputs: tuple[Value, ...]) -> Node:
         next(_orders),
         node.source,
     )
+
+
+def made(
+    primitive: Primitive, inputs: Sequence[Value], source: SourceLine | None = None, **params: Any
+) -> Value:
+    """The first output of a new Node outside of any scope, for passes; nothing is evaluated."""
+    types = primitive.shape(*[v.type for v in inputs], **params)
+    unknown = (None,) * len(types)
+    node = Node(
+        primitive,
+        tuple(inputs),
+        params or NO_PARAMS,
+        types,
+        unknown,
+        NO_SCOPES,
+        next(_orders),
+        source,
+    )
+    return Value(types[0], node, 0, None, NO_SCOPES)
 
 
 def leaf(

@@ -73,13 +73,16 @@ class Indexed:
 class Op:
     """One SSA value. `code` is one of:
 
-    - `load` (param: Access), `load_at` (param: Indexed; args: int64 indices), `store` (param: Access;
+    - `load` (param: Access; with one boolean arg, a guard: where it is False nothing is read, and the
+      value is 0), `load_at` (param: Indexed; args: int64 indices), `store` (param: Access;
       one arg; its value is not used),
     - `const` (param: a Python number), `index` (param: an axis; int64),
     - `reduce` (param: "sum", "prod", "max", "min", "any", "all"; one arg): a row value, ready after its
       stage; max and min give NaN if any element is NaN,
     - `scan` (param: "sum", "prod"; one arg): the running reduction along the last inner axis, itself
       included; an element value,
+    - `wrap` (param: an extent; one int64 arg): an index, counted from the end where it is negative; out
+      of range the status becomes 1 and the value 0,
     - `acc`: in the epilogue of a Gemm, the product at this place,
     - the name of an elementwise primitive (`add`, `exp`, `select`, `cast`, ...; see
       `codegen/arithmetic.py`). `dtype` is that of the result; booleans are np.bool_.

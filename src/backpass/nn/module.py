@@ -287,6 +287,11 @@ class Module(Registered):
             key = self._key()[0]
         return key, tuple([cell.trainable for cell in cells.values()])
 
+    def __backpass_version__(self) -> object | None:
+        """The same object as long as no attribute changed; None if one can change unseen."""
+        kept = self._known()
+        return None if kept[2] is None else kept
+
     def _key(self) -> tuple[structure.Key, bool]:
         return structure.key_of([module._part() for module in self.modules()])
 

@@ -259,6 +259,10 @@ class Optimizer:
             self._static = (type(self), tuple(groups))
         return self._static
 
+    def __backpass_version__(self) -> object:
+        """The same object as long as groups and fixed hyperparameters are the same."""
+        return self.__backpass_static__()
+
     # -- saving and loading
 
     def state_dict(self) -> dict[str, Any]:

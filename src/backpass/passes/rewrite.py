@@ -14,10 +14,12 @@ Rule = Callable[[Node], tuple[Value, ...] | None]
 def rewrite(graph: Graph, rule: Rule) -> Graph:
     """The graph with `rule` applied to each node in order.
 
-    A node whose inputs did not change is kept as it is.
+    A node whose inputs did not change is kept as it is. Nodes that the rule made come before their
+    first reader.
     """
     instead: dict[Node, tuple[Value, ...]] = {}
     nodes: list[Node] = []
+    known: set[Node] = set()
 
     def moved(v: Value) -> Value:
         return instead[v.node][v.index] if v.node is not None and v.node in instead else v
@@ -29,8 +31,23 @@ def rewrite(graph: Graph, rule: Rule) -> Graph:
         answer = rule(current)
         if answer is not None:
             instead[node] = answer
+            nodes.extend(unknown_nodes(answer, known))
             continue
         nodes.append(current)
+        known.add(current)
         if not same:
             instead[node] = current.outputs()
     return Graph(graph.inputs, tuple(nodes), tuple(map(moved, graph.outputs)))
+
+
+def unknown_nodes(values: tuple[Value, ...], known: set[Node]) -> list[Node]:
+    """The nodes that the values depend on and that are not known, which they are from now on."""
+    found: list[Node] = []
+    pending = [v.node for v in values if v.node is not None and v.node not in known]
+    while pending:
+        node = pending.pop()
+        if node not in known:
+            known.add(node)
+            found.append(node)
+            pending.extend([v.node for v in node.inputs if v.node is not None])
+    return sorted(found, key=lambda node: node.order)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from backpass.flow.checkpoint import checkpointed
 from backpass.flow.custom import custom
 from backpass.ir import Graph, Node, Primitive, Value, constant
 from backpass.ir.graph import Array
@@ -25,7 +26,8 @@ def simplify(graph: Graph) -> Graph:
     """Drop what has no effect once derivatives are taken, and fold small constants.
 
     - `identity(x)`, `stop_gradient(x)`, `cast` to the same dtype, `reshape` to the same shape,
-      `transpose` in order, and the outputs of `custom_vjp` become what they pass through.
+      `transpose` in order, and the outputs of `custom_vjp` and `checkpoint` become what they pass
+      through.
     - `transpose(transpose(x))` and `reshape(reshape(x))` that end where they began become x.
     - `mul(x, 1)`, `scale(x, 1)`, `div(x, 1)`, `sub(x, 0)` become x; `neg(neg(x))` becomes x.
     - a node of constants becomes a constant if it is at most 4096 bytes or repeats one number.
@@ -36,7 +38,7 @@ def simplify(graph: Graph) -> Graph:
 
 
 def _rule(node: Node) -> Answer:
-    if node.primitive is custom:
+    if node.primitive in (custom, checkpointed):
         return node.inputs[: node.params["count"]]
     rule = RULES.get(node.primitive)
     answer = rule(node) if rule is not None else None

@@ -10,9 +10,9 @@ from __future__ import annotations
 import numpy as np
 
 from backpass.errors import DTypeError, ShapeError
-from backpass.ir import Operand, Primitive, TensorType, type_of
+from backpass.ir import Lowering, Operand, Primitive, TensorType, type_of
 from backpass.ir.graph import Array, Params
-from backpass.prims.rules import INTERPRETED, per_input, shifted
+from backpass.prims.rules import per_input, shifted
 from backpass.prims.shape import transpose
 
 Ints = tuple[int, ...]
@@ -148,6 +148,6 @@ contract = Primitive(
     reference=_contract_reference,
     vjp=per_input(_pull_x, _pull_y),
     batch=_contract_batch,
-    lower=INTERPRETED,
+    lower=Lowering.PRODUCT,
     single=True,
 )

@@ -13,10 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from backpass.ir import NotDifferentiable, Operand, Primitive, TensorType, type_of
+from backpass.ir import Lowering, NotDifferentiable, Operand, Primitive, TensorType, type_of
 from backpass.ir.graph import Array
 from backpass.prims.rules import (
-    INTERPRETED,
     batch_elementwise,
     check_one_type,
     elementwise,
@@ -299,7 +298,7 @@ ldexp = Primitive(
     reference=np.ldexp,
     vjp=per_input(lambda ct, y, x, n: ldexp(ct, n), NotDifferentiable("integer exponent")),
     batch=batch_elementwise(lambda: ldexp),
-    lower=INTERPRETED,
+    lower=Lowering.ELEMENTWISE,
     single=True,
 )
 
@@ -321,7 +320,7 @@ select = Primitive(
         lambda ct, z, c, x, y: select(c, zeros_like(ct), ct),
     ),
     batch=batch_elementwise(lambda: select),
-    lower=INTERPRETED,
+    lower=Lowering.ELEMENTWISE,
     single=True,
 )
 
@@ -333,7 +332,7 @@ cast = Primitive(
     reference=lambda x, dtype: np.asarray(x).astype(dtype),
     vjp=per_input(lambda ct, y, x, dtype: cast(ct, dtype=type_of(x).dtype)),
     batch=batch_elementwise(lambda: cast),
-    lower=INTERPRETED,
+    lower=Lowering.ELEMENTWISE,
     single=True,
 )
 

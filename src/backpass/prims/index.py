@@ -11,6 +11,7 @@ import numpy as np
 
 from backpass.errors import ShapeError
 from backpass.ir import (
+    Lowering,
     NotDifferentiable,
     Operand,
     Primitive,
@@ -21,7 +22,7 @@ from backpass.ir import (
 )
 from backpass.ir.graph import Array, Params, Partial, Pulled
 from backpass.prims.elementwise import equal, select
-from backpass.prims.rules import INTERPRETED, broadcast, jointly, lead, zeros_like
+from backpass.prims.rules import INTERPRETED, batch_one, broadcast, jointly, lead, no_gradient, zeros_like
 
 Ints = tuple[int, ...]
 INTEGER_INDEX = NotDifferentiable("integer index")
@@ -73,6 +74,28 @@ def _gather_reference(x: Array, *indices: Array) -> Array:
     return x[tuple(indices)]
 
 
+def _wrap_reference(index: Array, extent: int) -> Array:
+    """A negative index counted from the end; IndexError beyond the extent, as NumPy says it."""
+    index = np.asarray(index)
+    bad = (index < -extent) | (index >= extent)
+    if np.any(bad):
+        first = index[bad].flat[0]
+        raise IndexError(f"index {first} is out of bounds for axis with size {extent}")
+    return np.where(index < 0, index + extent, index)
+
+
+# wrap_index(i): a position in an axis of `extent`, as NumPy counts it. The compiler writes reading at
+# an index with it; user code does not meet it.
+wrap_index = Primitive(
+    name="wrap_index",
+    shape=lambda i, extent: (i,),
+    reference=_wrap_reference,
+    vjp=no_gradient("integer output"),
+    batch=batch_one(lambda i, extent: wrap_index(i, extent=extent)),
+    lower=Lowering.ELEMENTWISE,
+    single=True,
+)
+
 # gather(x, i, j, ...)[n] = x[i[n], j[n], ...]
 gather = Primitive(
     name="gather",
@@ -80,7 +103,7 @@ gather = Primitive(
     reference=_gather_reference,
     vjp=jointly(_pull_gather),
     batch=_gather_batch,
-    lower=INTERPRETED,
+    lower=Lowering.GATHER,
     single=True,
 )
 
@@ -120,7 +143,7 @@ scatter_add = Primitive(
     reference=_scatter_add_reference,
     vjp=jointly(_pull_scatter_add),
     batch=_scatter_add_batch,
-    lower=INTERPRETED,
+    lower=Lowering.SCATTER,
     single=True,
 )
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from backpass.ir import Operand, Primitive, TensorType, type_of
+from backpass.ir import Lowering, Operand, Primitive, TensorType, type_of
 from backpass.ir.graph import Array
 from backpass.prims.elementwise import add, cast, div, equal, mul
 from backpass.prims.rules import (
@@ -39,7 +39,7 @@ def _reduction(name: str, reference: Callable[..., Any], pull: Pull) -> Primitiv
         reference=lambda x, axes: reference(x, axis=axes),
         vjp=per_input(pull),
         batch=batch_one(lambda x, axes: primitive(x, axes=shifted(axes))),
-        lower=INTERPRETED,
+        lower=Lowering.REDUCTION,
         single=True,
     )
     return primitive
@@ -73,7 +73,7 @@ def _scan(name: str, accumulate: Callable[..., Any], pull: Pull) -> Primitive:
         reference=_scan_reference(accumulate),
         vjp=per_input(pull),
         batch=batch_one(lambda x, axis, reverse: primitive(x, axis=axis + 1, reverse=reverse)),
-        lower=INTERPRETED,
+        lower=Lowering.SCAN,
         single=True,
     )
     return primitive
@@ -157,7 +157,7 @@ def _test(name: str, reference: Callable[..., Any]) -> Primitive:
         reference=lambda x, axes: reference(x, axis=axes),
         vjp=no_gradient("boolean output"),
         batch=batch_one(lambda x, axes: primitive(x, axes=shifted(axes))),
-        lower=INTERPRETED,
+        lower=Lowering.REDUCTION,
         single=True,
     )
     return primitive

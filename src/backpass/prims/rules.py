@@ -14,7 +14,15 @@ from typing import Any
 import numpy as np
 
 from backpass.errors import DTypeError, NotDifferentiableError, ShapeError
-from backpass.ir import NotDifferentiable, NotLowered, Operand, Primitive, TensorType, type_of
+from backpass.ir import (
+    Lowering,
+    NotDifferentiable,
+    NotLowered,
+    Operand,
+    Primitive,
+    TensorType,
+    type_of,
+)
 from backpass.ir.graph import (
     Array,
     BatchRule,
@@ -193,7 +201,7 @@ def elementwise(
         reference=reference,
         vjp=vjp,
         batch=batch_elementwise(lambda: primitive),
-        lower=INTERPRETED,
+        lower=Lowering.ELEMENTWISE,
         single=True,
     )
     return primitive
@@ -280,7 +288,7 @@ broadcast = Primitive(
     reference=_broadcast_reference,
     vjp=per_input(lambda ct, y, x, shape, axes: reduce_sum(ct, axes=axes)),
     batch=_broadcast_batch,
-    lower=INTERPRETED,
+    lower=Lowering.VIEW,
     single=True,
 )
 
@@ -297,6 +305,6 @@ reduce_sum = Primitive(
     reference=lambda x, axes: np.sum(x, axis=axes, dtype=x.dtype),
     vjp=per_input(lambda ct, y, x, axes: broadcast(ct, shape=type_of(x).shape, axes=axes)),
     batch=batch_one(lambda x, axes: reduce_sum(x, axes=shifted(axes))),
-    lower=INTERPRETED,
+    lower=Lowering.REDUCTION,
     single=True,
 )

@@ -9,10 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 from backpass.errors import ShapeError
-from backpass.ir import Operand, Primitive, TensorType, array_of, is_live, type_of
+from backpass.ir import Lowering, Operand, Primitive, TensorType, array_of, is_live, type_of
 from backpass.ir.graph import Array, Params, Partial
 from backpass.prims.rules import (
-    INTERPRETED,
     batch_one,
     jointly,
     lead,
@@ -37,7 +36,7 @@ reshape = Primitive(
     reference=lambda x, shape: np.reshape(x, shape),
     vjp=per_input(lambda ct, y, x, shape: reshape(ct, shape=type_of(x).shape)),
     batch=batch_one(lambda x, shape: reshape(x, shape=(type_of(x).shape[0], *shape))),
-    lower=INTERPRETED,
+    lower=Lowering.VIEW,
     single=True,
 )
 
@@ -57,7 +56,7 @@ transpose = Primitive(
     reference=lambda x, order: np.transpose(x, order),
     vjp=per_input(lambda ct, y, x, order: transpose(ct, order=_inverse(order))),
     batch=batch_one(lambda x, order: transpose(x, order=(0, *shifted(order)))),
-    lower=INTERPRETED,
+    lower=Lowering.VIEW,
     single=True,
 )
 flip = Primitive(
@@ -66,7 +65,7 @@ flip = Primitive(
     reference=lambda x, axes: np.flip(x, axes),
     vjp=per_input(lambda ct, y, x, axes: flip(ct, axes=axes)),
     batch=batch_one(lambda x, axes: flip(x, axes=shifted(axes))),
-    lower=INTERPRETED,
+    lower=Lowering.VIEW,
     single=True,
 )
 
@@ -112,7 +111,7 @@ slice_ = Primitive(
             x, starts=(0, *starts), stops=(type_of(x).shape[0], *stops), steps=(1, *steps)
         )
     ),
-    lower=INTERPRETED,
+    lower=Lowering.VIEW,
     single=True,
 )
 
@@ -162,7 +161,7 @@ pad = Primitive(
             x, low=(0, *low), high=(0, *high), interior=(0, *interior)
         )
     ),
-    lower=INTERPRETED,
+    lower=Lowering.PAD,
     single=True,
 )
 
@@ -214,7 +213,7 @@ concatenate = Primitive(
     reference=_concatenate_reference,
     vjp=jointly(_pull_concatenate),
     batch=_concatenate_batch,
-    lower=INTERPRETED,
+    lower=Lowering.PIECES,
     single=True,
 )
 
@@ -262,6 +261,6 @@ slice_set = Primitive(
         _pull_slice_set_value,
     ),
     batch=_slice_set_batch,
-    lower=INTERPRETED,
+    lower=Lowering.PIECES,
     single=True,
 )

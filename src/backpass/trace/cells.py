@@ -22,14 +22,24 @@ from backpass.trace.tracer import Tracer, to_result
 
 
 class Overlay:
-    """What Cells read and write while one transform runs its function on this thread."""
+    """What Cells read and write while one transform runs its function on this thread.
 
-    __slots__ = ("closed", "outer", "values", "written")
+    `entering` maps what a Cell would read outside to what it reads here, at its first read.
+    """
 
-    def __init__(self, values: dict[Cell, Any], outer: Overlay | None, closed: bool) -> None:
+    __slots__ = ("closed", "entering", "outer", "values", "written")
+
+    def __init__(
+        self,
+        values: dict[Cell, Any],
+        outer: Overlay | None,
+        closed: bool,
+        entering: Callable[[Any], Any] | None = None,
+    ) -> None:
         self.values = values
         self.outer = outer
         self.closed = closed
+        self.entering = entering
         self.written: dict[Cell, None] = {}
 
     def find(self, cell: Cell) -> Any:
@@ -37,6 +47,9 @@ class Overlay:
         level: Overlay | None = self
         while level is not None:
             if cell in level.values:
+                return level.values[cell]
+            if level.entering is not None:
+                level.values[cell] = level.entering(cell.read_in(level.outer))
                 return level.values[cell]
             if level.closed:
                 raise TracingError(
@@ -66,10 +79,15 @@ _current = _Current()
 
 
 @contextmanager
-def bound(values: Mapping[Cell, Any], *, closed: bool = False) -> Iterator[Overlay]:
+def bound(
+    values: Mapping[Cell, Any],
+    *,
+    closed: bool = False,
+    entering: Callable[[Any], Any] | None = None,
+) -> Iterator[Overlay]:
     """Let these Cells read as these values on this thread, for the extent of a transform's call."""
     outer = _current.overlay
-    overlay = _current.overlay = Overlay(dict(values), outer, closed)
+    overlay = _current.overlay = Overlay(dict(values), outer, closed, entering)
     try:
         yield overlay
     except ValueError as error:
@@ -91,6 +109,11 @@ def _place(error: BaseException) -> str:
     return f"{last.filename}:{last.lineno} in {last.name}"
 
 
+def is_bound() -> bool:
+    """Whether a transform has put other values in the place of Cells, on this thread."""
+    return _current.overlay is not None
+
+
 class Cell(np.lib.mixins.NDArrayOperatorsMixin):
     """One array with an identity. It answers to NumPy like the array it holds.
 
@@ -108,14 +131,19 @@ class Cell(np.lib.mixins.NDArrayOperatorsMixin):
         self.trainable = trainable
         self.name = name
 
+    @property
+    def array(self) -> np.ndarray[Any, Any]:
+        """Its own memory, whatever a transform has put in its place."""
+        return self._array
+
     def read(self) -> Any:
         """The current value: the array itself, or the Tracer that a transform put in its place."""
-        overlay = _current.overlay
-        if overlay is not None:
-            found = overlay.find(self)
-            if found is not None:
-                return found
-        return self._array
+        return self.read_in(_current.overlay)
+
+    def read_in(self, overlay: Overlay | None) -> Any:
+        """The value that it has in an overlay."""
+        found = overlay.find(self) if overlay is not None else None
+        return self._array if found is None else found
 
     def write(self, value: Any) -> None:
         """A new value of the same shape, cast to the Cell's dtype; in place if none is traced."""
@@ -276,6 +304,12 @@ class Stateful(Protocol):
 
     def __backpass_static__(self) -> Hashable:
         """Everything else that running it may depend on; equal answers mean the same program."""
+        ...
+
+    def __backpass_version__(self) -> object | None:
+        """The same object as long as Cells and static part are the same; None where that cannot be
+        known without looking.
+        """
         ...
 
 

@@ -44,6 +44,9 @@ class Accumulator:
     def __backpass_static__(self) -> Hashable:
         return None
 
+    def __backpass_version__(self) -> object:
+        return self.sums
+
     def reset(self) -> None:
         """Forget what was added."""
         for cell in self.__backpass_cells__().values():

@@ -1,0 +1,141 @@
+"""What training costs around the step: a step inside Trainer.fit, and `backpass train digits`.
+
+A step of fit is the difference of two fits of different length by their steps, so that what fit
+does once is not in it: MLP 16-32-32-3, batches of 32. The aim is 8 times the step's FLOP at the
+measured FMA peak, and 3 us. `backpass train digits` is run as it is, and once more with what
+scikit-learn's MLPClassifier can do too (no dropout, no batch norm, no early stop), on as many rows
+and epochs as that gets. backpass also computes validation, metrics and the gradient's flow in each
+epoch, MLPClassifier its loss alone.
+
+Run alone: python -m benchmarks.fit_step
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from benchmarks.workloads.dense import dense_flops
+
+SIZES, BATCH, STEPS = (16, 32, 32, 3), 32, 100
+HIDDEN, EPOCHS, LEARNING_RATE, ROWS = (64, 64), 40, 0.003, 1168
+SAME = ["--dropout", "0", "--no-batch-norm", "--optimizer", "adam", "--patience", "0"]
+
+
+def seconds_of_a_fit_step(repeats: int) -> float:
+    """The median over `repeats` of (long fit - short fit) by the steps between them."""
+    import backpass as bp
+    from backpass import nn, optim
+
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((BATCH * STEPS, SIZES[0])).astype(np.float32)
+    y = rng.integers(0, SIZES[-1], BATCH * STEPS)
+    layers = [nn.Linear(a, b) for a, b in itertools.pairwise(SIZES)]
+    model = nn.Sequential(layers[0], nn.ReLU(), layers[1], nn.ReLU(), layers[2])
+    optimizer = optim.SGD(model.parameters(), lr=0.01)
+    trainer = bp.Trainer(model, nn.CrossEntropyLoss(), optimizer, progress="none")
+
+    def seconds(epochs: int) -> float:
+        begin = time.perf_counter()
+        trainer.fit((x, y), epochs=epochs, batch_size=BATCH)
+        return time.perf_counter() - begin
+
+    seconds(1)  # compiles
+    found = []
+    for _ in range(repeats):
+        short, long = seconds(1), seconds(4)
+        found.append((long - short) / (3 * STEPS))
+    return statistics.median(found)
+
+
+def train_digits(flags: list[str]) -> dict[str, float]:
+    """Seconds of training as the run says, seconds of the whole command, and the accuracy."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = str(Path(folder) / "run")
+        command = [sys.executable, "-m", "backpass", "train", "digits", "--quiet", "--output", out]
+        begin = time.perf_counter()
+        subprocess.run([*command, *flags], check=True, stdout=subprocess.DEVNULL)
+        wall = time.perf_counter() - begin
+        found = json.loads((Path(out) / "metrics.json").read_text(encoding="utf-8"))
+        epochs = len((Path(out) / "history.jsonl").read_text(encoding="utf-8").splitlines())
+    return {
+        "seconds": found["seconds"],
+        "command_seconds": wall,
+        "epochs": epochs,
+        "test_accuracy": found["test"]["accuracy"],
+    }
+
+
+def sklearn_digits() -> dict[str, float]:
+    """MLPClassifier of the same size on as many rows, epochs and batches."""
+    import warnings
+
+    from sklearn.datasets import load_digits
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.neural_network import MLPClassifier
+
+    x, y = load_digits(return_X_y=True)
+    x = x.astype(np.float32)
+    order = np.random.default_rng(0).permutation(len(x))
+    train, test = order[:ROWS], order[-359:]
+    mean, deviation = x[train].mean(0), x[train].std(0) + 1e-6
+    x = (x - mean) / deviation
+    network = MLPClassifier(
+        HIDDEN,
+        batch_size=BATCH,
+        learning_rate_init=LEARNING_RATE,
+        max_iter=EPOCHS,
+        n_iter_no_change=EPOCHS,
+        tol=0.0,
+        random_state=0,
+    )
+    begin = time.perf_counter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        network.fit(x[train], y[train])
+    seconds = time.perf_counter() - begin
+    return {
+        "seconds": seconds,
+        "epochs": network.n_iter_,
+        "test_accuracy": float(network.score(x[test], y[test])),
+    }
+
+
+def measure(repeats: int) -> dict[str, Any]:
+    """All of it; training on the digits in turns, the faster of two each."""
+    found: dict[str, Any] = {
+        "fit_step_s": seconds_of_a_fit_step(repeats),
+        "fit_step_flops": dense_flops(SIZES, BATCH),
+    }
+    same = [*SAME, "--epochs", str(EPOCHS)]
+    turns = 2 if repeats > 2 else 1
+    ours = [(train_digits(same), sklearn_digits()) for _ in range(turns)]
+    found["digits_same"] = min([a for a, _ in ours], key=lambda r: r["seconds"])
+    found["digits_sklearn"] = min([b for _, b in ours], key=lambda r: r["seconds"])
+    found["digits_default"] = train_digits([])
+    return found
+
+
+def main() -> None:
+    """Measure, and print an object as the last line."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--repeats", type=int, default=5)
+    options = parser.parse_args()
+    out = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    out.write(json.dumps(measure(options.repeats)) + "\n")
+    out.flush()
+
+
+if __name__ == "__main__":
+    main()

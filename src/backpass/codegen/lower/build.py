@@ -1,0 +1,180 @@
+"""From a group of nodes to kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from backpass.codegen.lower.elements import Elements, Entry, MustCopyError, Spot, key_of
+from backpass.codegen.lower.groups import Group, is_view
+from backpass.codegen.lower.index import Form, Place, domain_of, linear, number, scaled, variable
+from backpass.codegen.lower.product import product_kernels
+from backpass.codegen.lower.schedule import Bound, partial, scheduled
+from backpass.ir import Lowering, Node, Value
+from backpass.loops import Buffer, ScatterAdd
+
+
+def kernels_of(group: Group, stored: set[Node]) -> list[Bound]:
+    """The kernels that compute what of the group is stored, in the order in which they run."""
+    roots = [node for node in group.places if node in stored]
+    if not roots:
+        return []
+    name = f"k{group.number}"
+    if group.head is not None:
+        return product_kernels(name, group, stored, roots)
+    node = roots[0]
+    match node.primitive.lower:
+        case Lowering.SCAN:
+            return [_scan(name, group, stored, node)]
+        case Lowering.PIECES | Lowering.PAD if group.closed:
+            return _pieces(name, node, stored)
+        case Lowering.SCATTER:
+            return [_scatter(name, node)]
+        case _:
+            return _fused(name, group, stored, roots)
+
+
+def _fused(name: str, group: Group, stored: set[Node], roots: list[Node]) -> list[Bound]:
+    elements = Elements(group, stored)
+    extents = group.extents
+    if not group.chunked():
+        for node in roots:
+            _stored(elements, node)
+        return [scheduled(name, extents, elements.entries, group.inner)]
+    assert group.inner is not None
+    for node in roots:
+        entry = elements.element(node_value(node), group.places[node])
+        folded = node in group.sources
+        key: Any = ("partial", node) if folded else node
+        elements.store(entry, key, linear(group.places[node], node.types[0].shape, len(extents)))
+    first, chunks = partial(name, extents, elements.entries, group.inner)
+    folds = [node for node in roots if node in group.sources]
+    return [first, _joining(f"{name}j", group, folds, chunks)]
+
+
+def node_value(node: Node) -> Value:
+    """The single output of a node."""
+    return Value(node.types[0], node, 0, None, frozenset())
+
+
+def _stored(elements: Elements, node: Node) -> None:
+    place = elements.group.places[node]
+    entry = elements.element(node_value(node), place)
+    form = linear(place, node.types[0].shape, len(elements.group.extents))
+    elements.store(entry, node, form)
+
+
+def _joining(name: str, group: Group, folds: list[Node], chunks: int) -> Bound:
+    """The second half of a long reduction: the results of the chunks as one."""
+    assert group.inner is not None
+    rows = [v for v in range(len(group.extents)) if v not in group.inner]
+    extents = [*[group.extents[v] for v in rows], chunks]
+    entries: list[Entry] = []
+    for node in folds:
+        dtype = node.types[0].dtype
+        row = linear(group.places[node], node.types[0].shape, len(group.extents))
+        own = [row.coefs[v] for v in rows]
+        source = Form(row.constant * chunks, (*[c * chunks for c in own], 1))
+        at = len(entries)
+        entries.append(Entry("load", (), dtype, Spot(("partial", node), source)))
+        entries.append(Entry("reduce", (at,), dtype, node.primitive.name))
+        spot = Spot(node, Form(row.constant, (*own, 0)))
+        entries.append(Entry("store", (at + 1,), dtype, spot))
+    return scheduled(name, extents, entries, frozenset((len(rows),)))
+
+
+def _scan(name: str, group: Group, stored: set[Node], node: Node) -> Bound:
+    """A running fold: its axis is the inner loop, and goes backwards where it is reversed."""
+    axis, shape = node.params["axis"], node.types[0].shape
+    extents, place = domain_of(shape)
+    n = shape[axis]
+    turned = list(place)
+    if node.params["reverse"]:
+        turned[axis] = scaled(place[axis], -1, n - 1)
+    own = Group(group.number, extents)
+    elements = Elements(own, stored)
+    kind = node.primitive.name.removeprefix("cum")
+    arg = elements.element(node.inputs[0], tuple(turned))
+    running = elements.add("scan", (arg,), node.types[0].dtype, kind) if n > 1 else arg
+    elements.store(running, node, linear(tuple(turned), shape, len(extents)))
+    inner = frozenset([v for v, c in enumerate(place[axis].coefs) if c])
+    return scheduled(name, extents, elements.entries, inner or None)
+
+
+def _pieces(name: str, node: Node, stored: set[Node]) -> list[Bound]:
+    """An array put together from parts: one kernel for each part, in order."""
+    found: list[Bound] = []
+    for i, (source, starts, steps) in enumerate(_parts(node)):
+        shape = node.types[0].shape if source is None else source.shape
+        if 0 in shape:
+            continue
+        extents, place = domain_of(shape)
+        elements = Elements(Group(0, extents), stored)
+        if source is None:
+            entry = elements.const(0, node.types[0].dtype)
+        else:
+            entry = elements.element(source, place)
+        moved = tuple([scaled(f, s, a) for f, a, s in zip(place, starts, steps, strict=True)])
+        elements.store(entry, node, linear(moved, node.types[0].shape, len(extents)))
+        found.append(scheduled(f"{name}p{i}", extents, elements.entries, None))
+    return found
+
+
+Part = tuple[Value | None, Sequence[int], Sequence[int]]
+
+
+def _parts(node: Node) -> list[Part]:
+    """(value or None for zeros, where it starts, its steps) for each part."""
+    ndim, params = len(node.types[0].shape), node.params
+    origin, ones = [0] * ndim, [1] * ndim
+    if node.primitive.name == "concatenate":
+        parts: list[Part] = []
+        at = 0
+        for v in node.inputs:
+            starts = list(origin)
+            starts[params["axis"]] = at
+            at += v.shape[params["axis"]]
+            parts.append((v, starts, ones))
+        return parts
+    if node.primitive.name == "pad":
+        steps = [g + 1 for g in params["interior"]]
+        return [(None, origin, ones), (node.inputs[0], params["low"], steps)]
+    x, u = node.inputs
+    return [(x, origin, ones), (u, params["starts"], params["steps"])]
+
+
+def _scatter(name: str, node: Node) -> Bound:
+    updates, *indices = node.inputs
+    shape = node.params["shape"]
+    k = len(indices)
+    width = 1
+    for n in shape[k:]:
+        width *= n
+    count = updates.type.size // width if width else 0
+    dtype = node.types[0].dtype
+    buffers = [
+        Buffer(dtype, node.types[0].size, written=True),
+        Buffer(dtype, updates.type.size),
+        *[Buffer(np.dtype(np.int64), count) for _ in indices],
+    ]
+    kernel = ScatterAdd(
+        name,
+        tuple(buffers),
+        0,
+        1,
+        tuple(range(2, 2 + k)),
+        tuple(shape[:k]),
+        count,
+        width,
+        node.types[0].size >= 1 << 16,
+    )
+    for i, v in enumerate(node.inputs):
+        if v.node is not None and is_view(v.node):
+            raise MustCopyError(node, i)
+    keys = (node, *map(key_of, node.inputs))
+    return Bound(kernel, keys, node.types[0].size + updates.type.size)
+
+
+__all__ = ["Place", "kernels_of", "number", "variable"]

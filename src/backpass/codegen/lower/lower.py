@@ -1,0 +1,142 @@
+"""The whole way from a Graph to kernels: group, decide what is stored, build, and mend what fails.
+
+Where a kernel turns out to need an array in memory, or an operand in order, that is done and the
+lowering begins again; each round stores or copies something more, so it ends.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from backpass.codegen.lower.build import kernels_of
+from backpass.codegen.lower.elements import MustCopyError, MustStoreError
+from backpass.codegen.lower.groups import Group, Grouping, core, is_scan, is_view
+from backpass.codegen.lower.schedule import Bound
+from backpass.codegen.lower.stored import stored_nodes
+from backpass.ir import Graph, Lowering, Node, Value
+from backpass.ir.graph import made, rebuild
+from backpass.passes.cse import cse
+from backpass.passes.expand import expand
+from backpass.passes.rewrite import rewrite
+from backpass.prims import elementwise as el
+from backpass.prims.contract import contract
+from backpass.prims.shape import transpose
+
+ROUNDS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A node that is evaluated by its NumPy reference."""
+
+    node: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Lowered:
+    """What runs, in order, and the graph (expanded, operands in order) that it computes.
+
+    Every output of the graph is the output of a node of its own.
+    """
+
+    graph: Graph
+    steps: tuple[Bound | Call, ...]
+
+
+def lower(graph: Graph) -> Lowered:
+    """Kernels and calls for a graph."""
+    graph = _own_outputs(cse(expand(graph)))
+    forced: set[Node] = set()
+    for _ in range(ROUNDS):
+        try:
+            return Lowered(graph, _steps(graph, forced))
+        except MustStoreError as asked:
+            forced.add(asked.node)
+        except MustCopyError as asked:
+            graph = _with_copy(graph, asked.node, asked.which)
+            forced = set()
+    raise AssertionError("lowering found no end")
+
+
+def _steps(graph: Graph, forced: set[Node]) -> tuple[Bound | Call, ...]:
+    grouping = Grouping(graph)
+    stored = stored_nodes(grouping) | forced
+    steps: list[Bound | Call] = []
+    for group in grouping.groups:
+        if group.closed and not _has_kernel(group):
+            (node,) = group.places
+            if any([t.size for t in node.types]):
+                steps.append(Call(node))
+        else:
+            steps.extend(kernels_of(group, stored))
+    return tuple(steps)
+
+
+def _has_kernel(group: Group) -> bool:
+    (node,) = group.places
+    if not node.types[0].size:
+        return False
+    match node.primitive.lower:
+        case Lowering.PIECES | Lowering.PAD:
+            return True
+        case Lowering.SCAN:
+            return is_scan(node)
+        case Lowering.SCATTER:
+            floats = node.types[0].dtype.name in ("float32", "float64")
+            return floats and all([v.dtype == np.int64 for v in node.inputs[1:]])
+        case _:
+            return False
+
+
+def _own_outputs(graph: Graph) -> Graph:
+    """Every output as the output of a node of its own, never a view, a leaf or another output."""
+    seen: set[Node] = set()
+    nodes = list(graph.nodes)
+    outputs: list[Value] = []
+    for v in graph.outputs:
+        node = v.node
+        plain = node is not None and not is_view(node) and len(node.types) == 1
+        if node is None or not plain or node in seen:
+            v = made(el.identity, (v,))
+            assert v.node is not None
+            node = v.node
+            nodes.append(node)
+        seen.add(node)
+        outputs.append(v)
+    return Graph(graph.inputs, tuple(nodes), tuple(outputs))
+
+
+def _with_copy(graph: Graph, node: Node, which: int) -> Graph:
+    """The graph with one input of a node copied into the order of its axes."""
+
+    def rule(current: Node) -> tuple[Value, ...] | None:
+        if current is not node:
+            return None
+        if current.primitive is contract:
+            return (_ordered_product(current, which),)
+        copied = made(el.identity, (current.inputs[which],), current.source)
+        inputs = [copied if i == which else v for i, v in enumerate(current.inputs)]
+        return rebuild(current, tuple(inputs)).outputs()
+
+    return rewrite(graph, rule)
+
+
+def _ordered_product(node: Node, which: int) -> Value:
+    """A product one operand of which is a copy with the axes batch, free, summed."""
+    side = "xy"[which]
+    v, params = node.inputs[which], dict(node.params)
+    batch, summed = params[f"{side}_batch"], params[f"{side}_sum"]
+    free = [i for i in range(v.ndim) if i not in (*batch, *summed)]
+    order = (*batch, *free, *summed)
+    if order != tuple(range(v.ndim)):
+        v = made(transpose, (v,), node.source, order=order)
+    copied = made(el.identity, (v,), node.source)
+    params[f"{side}_batch"] = tuple(range(len(batch)))
+    params[f"{side}_sum"] = tuple(range(v.ndim - len(summed), v.ndim))
+    inputs = [copied if i == which else x for i, x in enumerate(node.inputs)]
+    return made(contract, inputs, node.source, **params)
+
+
+__all__ = ["Call", "Lowered", "core", "lower"]

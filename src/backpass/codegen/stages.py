@@ -1,0 +1,439 @@
+"""The text of one outer iteration of a LoopKernel: its stages, their loops, and their tasks.
+
+A value is a tuple of registers: one scalar where it does not vary along the lanes, else one vector
+for each of the `counts` of the visit. `counts` says how many lanes of each vector are alive: all
+but in the last part of an extent that is no multiple of a block, which is emitted a second time
+for exactly what is left. Pointers run: each loop adds its stride, nothing is multiplied in a loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from backpass.codegen import access, arithmetic, reduction
+from backpass.codegen.blocks import CountedLoop
+from backpass.codegen.nest import Key, Plan, StagePlan, Task, access_of, pointer_key
+from backpass.codegen.text import INT64, Function, Reg, constant
+from backpass.codegen.tile import load_turned, store_turned
+from backpass.loops import Space
+
+Value = tuple[Reg, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """Where in the loops text is being written.
+
+    Vector u works on the positions of the vector axis from `shift + u * width` on (of a tile: from
+    `shift` on, at tile position u), counted from where the pointers and `multiples` (of the
+    innermost loop, by stride) stand.
+    """
+
+    pointers: dict[Key, str]
+    index: dict[int, Reg]
+    counts: tuple[int, ...]
+    multiples: dict[int, Reg]
+    shift: int = 0
+
+
+def lane_counts(positions: int, width: int) -> tuple[int, ...]:
+    """How many lanes of each vector are alive for some positions in a row."""
+    full, some = divmod(positions, width)
+    return (width,) * full + ((some,) if some else ())
+
+
+class Body:
+    """One version of an outer iteration: `extents` with the clip applied, lanes as in `counts`.
+
+    `index` are the outer axes' indices (of its first lane, for the vector axis); `buffers` are the
+    addresses of all buffers of the kernel.
+    """
+
+    def __init__(
+        self,
+        f: Function,
+        plan: Plan,
+        extents: Sequence[int],
+        counts: tuple[int, ...],
+        index: dict[int, Reg],
+        buffers: Sequence[str],
+    ) -> None:
+        self._f = f
+        self._plan = plan
+        self._extents = extents
+        self._counts = counts
+        self._index = index
+        self._buffers = buffers
+        self._values: list[Value] = [()] * len(plan.ops)
+        self._offsets: dict[int, Value] = {}
+        self._splats: dict[int, Reg] = {}
+        self._partials: dict[int, list[Reg]] = {}
+        self._bases: dict[Key, str] = {}
+        self._products: dict[tuple[int, int], Reg] = {}
+
+    def emit(self) -> None:
+        """Write all stages."""
+        for stage in self._plan.stages:
+            pointers = {key: self._base(key) for key in stage.keys}
+            visit = Visit(pointers, dict(self._index), self._counts, {})
+            self._splats = {}
+            for number in sorted(stage.splats):
+                if self._values[number]:
+                    self._spread(number)
+            self._partials = {n: self._start(n) for n in stage.reductions}
+            self._nest(stage, 0, visit)
+            self._finish(stage)
+
+    # ------------------------------------------------------------------------------ pointers
+
+    def _scratch_lanes(self, buffer: int) -> int:
+        """How many elements of memory one element of a buffer takes."""
+        space = self._plan.kernel.buffers[buffer].space
+        return self._plan.block if self._plan.rows and space is Space.SCRATCH else 1
+
+    def _base(self, key: Key) -> str:
+        """The pointer of an access in this outer iteration, without its constant offset."""
+        if key in self._bases:
+            return self._bases[key]
+        buffer, strides, _ = key
+        f, total = self._f, None
+        for axis, x in self._index.items():
+            if strides[axis] and self._extents[axis] > 1:
+                part = self._product(axis, strides[axis], x)
+                if total is not None:
+                    part = f.let(f"add nsw i64 {total.name}, {part.name}", INT64, hint="i")
+                total = part
+        base = self._buffers[buffer]
+        if total is not None:
+            base = access.offset_pointer(f, self._plan.kernel.buffers[buffer].dtype, base, total)
+        self._bases[key] = base
+        return base
+
+    def _product(self, axis: int, stride: int, x: Reg) -> Reg:
+        if stride == 1:
+            return x
+        if (axis, stride) not in self._products:
+            text = f"mul nsw i64 {x.name}, {stride}"
+            self._products[axis, stride] = self._f.let(text, INT64, hint="i")
+        return self._products[axis, stride]
+
+    def _strides(self, keys: Sequence[Key], axis: int) -> list[int]:
+        """The element strides of some pointers along an inner axis."""
+        return [self._scratch_lanes(key[0]) * key[1][axis] for key in keys]
+
+    # ------------------------------------------------------------------------------ loops
+
+    def _nest(self, stage: StagePlan, depth: int, visit: Visit) -> None:
+        """The tasks of a depth, then the loop inside it; depths are as few as axes."""
+        self._tasks(stage, depth, visit)
+        if depth == len(stage.order):
+            return
+        axis = stage.order[depth]
+        if axis == self._plan.vector:
+            self._vector_loop(stage, visit)
+            return
+        if axis == len(self._extents) - 1:
+            self._restart_scans(stage)
+        strides = self._strides(stage.keys, axis)
+        loop = self._open(stage, self._extents[axis], [s for s in strides if s], axis)
+        pointers = {
+            key: self._moved(key, pointer, loop.multiples.get(stride))
+            for (key, pointer), stride in zip(visit.pointers.items(), strides, strict=True)
+        }
+        index = visit.index
+        if 1 in loop.multiples:
+            index = index | {axis: loop.multiples[1]}
+        self._nest(stage, depth + 1, replace(visit, pointers=pointers, index=index))
+        loop.close(self._flat_partials(stage))
+
+    def _open(self, stage: StagePlan, count: int, strides: list[int], axis: int) -> CountedLoop:
+        """A loop that carries the partial results; it counts by ones if the index is asked for."""
+        ops = (task.op for tasks in stage.tasks for task in tasks)
+        if any(op.code == "index" and op.param == axis for op in ops):
+            strides = [*strides, 1]
+        loop = CountedLoop(self._f, count, strides, self._flat_partials(stage))
+        self._set_partials(stage, loop.values)
+        return loop
+
+    def _moved(self, key: Key, pointer: str, multiple: Reg | None) -> str:
+        if multiple is None:
+            return pointer
+        dtype = self._plan.kernel.buffers[key[0]].dtype
+        return access.offset_pointer(self._f, dtype, pointer, multiple)
+
+    def _vector_loop(self, stage: StagePlan, visit: Visit) -> None:
+        """The innermost loop by blocks of vectors, then what is left of its extent."""
+        plan = self._plan
+        axis = stage.order[-1]
+        blocks, rest = divmod(self._extents[axis], plan.block)
+        if blocks:
+            full = replace(visit, counts=self._counts)
+            if blocks > 1:
+                self._block_loop(stage, blocks, full, axis)
+            else:
+                self._tasks(stage, -1, full)
+        if rest:
+            if plan.tile is not None:
+                counts = (rest,) * len(self._counts)
+            else:
+                counts = lane_counts(rest, plan.width)
+            self._tasks(stage, -1, replace(visit, counts=counts, shift=blocks * plan.block))
+
+    def _block_loop(self, stage: StagePlan, blocks: int, visit: Visit, axis: int) -> None:
+        block = self._plan.block
+        strides = [s * block for s in self._strides(stage.keys, axis) if s]
+        indexed = any(t.op.code == "index" and t.op.param == axis for t in stage.tasks[-1])
+        if indexed:
+            strides.append(block)
+        loop = CountedLoop(self._f, blocks, strides, self._flat_partials(stage))
+        self._set_partials(stage, loop.values)
+        multiples = {s // block: x for s, x in loop.multiples.items()}
+        index = visit.index | {axis: multiples[1]} if indexed else visit.index
+        self._tasks(stage, -1, replace(visit, multiples=multiples, index=index))
+        loop.close(self._flat_partials(stage))
+
+    # ------------------------------------------------------------------------------ reductions
+
+    def _start(self, number: int) -> list[Reg]:
+        op = self._plan.ops[number]
+        plan = self._plan
+        lanes = plan.vector is not None and (not plan.rows or plan.vector in plan.axes[number])
+        if not lanes:
+            return [reduction.identity(op.param, op.dtype, 1)]
+        vectors = len(self._counts) if plan.rows else plan.unroll
+        return [reduction.identity(op.param, op.dtype, plan.width)] * vectors
+
+    def _restart_scans(self, stage: StagePlan) -> None:
+        for number in stage.reductions:
+            if self._plan.ops[number].code == "scan":
+                self._partials[number] = self._start(number)
+
+    def _flat_partials(self, stage: StagePlan) -> list[Reg]:
+        return [x for number in stage.reductions for x in self._partials[number]]
+
+    def _set_partials(self, stage: StagePlan, values: Sequence[Reg]) -> None:
+        first = 0
+        for number in stage.reductions:
+            count = len(self._partials[number])
+            self._partials[number] = list(values[first : first + count])
+            first += count
+
+    def _finish(self, stage: StagePlan) -> None:
+        """The results of the reductions as row values."""
+        for number in stage.reductions:
+            op, partials = self._plan.ops[number], self._partials[number]
+            if op.code == "scan":
+                continue
+            if self._plan.rows or self._plan.vector is None:
+                self._values[number] = tuple(partials)
+            else:
+                used = [x for x in partials if x.name.startswith("%")]
+                self._values[number] = (reduction.join(self._f, op.param, used),)
+
+    def _reduce(self, task: Task, visit: Visit) -> None:
+        op = task.op
+        partials = self._partials[task.number]
+        masked = task.vector and not self._plan.rows
+        for u, count in enumerate(visit.counts if task.vector else (1,)):
+            old = partials[u]
+            new = reduction.combine(self._f, op.param, old, self._get(op.args[0], u, task.vector))
+            partials[u] = reduction.keep_alive(self._f, count, new, old) if masked else new
+        if op.code == "scan":
+            self._values[task.number] = tuple(partials)
+
+    # ------------------------------------------------------------------------------ values
+
+    def _get(self, number: int, u: int, vector: bool) -> Reg:
+        """The register of a value for vector u, or the scalar."""
+        value = self._values[number]
+        if not vector:
+            return value[0]
+        return value[u] if value[0].width > 1 else self._spread(number)
+
+    def _spread(self, number: int) -> Reg:
+        """A scalar in all lanes, made where it is defined or before the loops of the stage."""
+        if number not in self._splats:
+            x = self._values[number][0]
+            self._splats[number] = access.splat(self._f, x, self._plan.width)
+        return self._splats[number]
+
+    def _tasks(self, stage: StagePlan, depth: int, visit: Visit) -> None:
+        for task in stage.tasks[depth]:
+            self._task(task, visit)
+            if task.number in stage.splats and not task.offset:
+                self._spread(task.number)
+
+    def _task(self, task: Task, visit: Visit) -> None:
+        op, number = task.op, task.number
+        match op.code:
+            case "load":
+                self._values[number] = self._load(task, visit)
+            case "load_at" if task.offset:
+                self._offsets[number] = self._wrap(task, visit)
+                self._advance(task, visit)
+            case "load_at":
+                self._values[number] = self._load_at(task, visit)
+            case "store":
+                self._store(task, visit)
+            case "const":
+                self._values[number] = (constant(op.param, op.dtype),)
+            case "index":
+                self._values[number] = self._indices(task, visit)
+            case "reduce" | "scan":
+                self._reduce(task, visit)
+            case "wrap":
+                self._values[number] = self._wrapped(task, visit)
+            case _:
+                counts = range(len(visit.counts)) if task.vector else (0,)
+                self._values[number] = tuple(
+                    arithmetic.emit(
+                        self._f,
+                        op.code,
+                        tuple(self._get(a, u, task.vector) for a in op.args),
+                        op.dtype,
+                        op.param,
+                    )
+                    for u in counts
+                )
+
+    # ------------------------------------------------------------------------------ memory
+
+    def _lane_stride(self, key: Key) -> int:
+        """Elements from lane to lane."""
+        if self._scratch_lanes(key[0]) > 1:
+            return 1
+        return 0 if self._plan.vector is None else key[1][self._plan.vector]
+
+    def _place(self, task: Task, visit: Visit, u: int) -> str:
+        """The address of the scalar, or of lane 0 of vector u."""
+        key = pointer_key(task.number, task.op)
+        dtype = self._plan.kernel.buffers[key[0]].dtype
+        pointer = visit.pointers[key]
+        constant_part = access_of(task.op).offset * self._scratch_lanes(key[0])
+        if task.vector:
+            stride = self._lane_stride(key)
+            pointer = self._moved(key, pointer, visit.multiples.get(stride))
+            constant_part += visit.shift * stride + u * self._vector_step(key)
+        return access.offset_pointer(self._f, dtype, pointer, constant_part)
+
+    def _vector_step(self, key: Key) -> int:
+        """Elements from vector to vector."""
+        tile = self._plan.tile
+        return self._lane_stride(key) * self._plan.width if tile is None else key[1][tile]
+
+    def _turned(self, key: Key) -> bool:
+        """Whether a tile is moved by vectors along its tile axis."""
+        tile = self._plan.tile
+        return tile is not None and key[1][tile] == 1 and abs(self._lane_stride(key)) > 1
+
+    def _alive(self, task: Task, count: int) -> int:
+        """How many lanes of memory may be touched; scratch rows are whole vectors."""
+        rows = self._scratch_lanes(access_of(task.op).buffer) > 1
+        return self._plan.width if rows else count
+
+    def _load(self, task: Task, visit: Visit) -> Value:
+        f, dtype = self._f, task.op.dtype
+        guard = task.op.args if task.op.code == "load" else ()
+        if not task.vector:
+            place = self._place(task, visit, 0)
+            if guard:
+                return (access.load_guarded(f, dtype, place, 0, self._get(guard[0], 0, False), 1),)
+            return (access.load_scalar(f, dtype, place),)
+        key = pointer_key(task.number, task.op)
+        stride, counts = self._lane_stride(key), visit.counts
+        if self._turned(key) and not guard:
+            place, tile = self._place(task, visit, 0), self._plan.unroll
+            return tuple(load_turned(f, dtype, place, stride, tile, len(counts), counts[0]))
+        vectors: list[Reg] = []
+        for u, count in enumerate(counts):
+            place = self._place(task, visit, u)
+            alive = self._alive(task, count)
+            if guard:
+                mask = self._get(guard[0], u, True)
+                vectors.append(access.load_guarded(f, dtype, place, stride, mask, alive))
+                continue
+            vectors.append(access.load_vector(f, dtype, place, stride, self._plan.width, alive))
+        return tuple(vectors)
+
+    def _store(self, task: Task, visit: Visit) -> None:
+        if not task.vector:
+            x = self._get(task.op.args[0], 0, False)
+            access.store_scalar(self._f, x, self._place(task, visit, 0))
+            return
+        key = pointer_key(task.number, task.op)
+        stride, counts = self._lane_stride(key), visit.counts
+        if self._turned(key):
+            turned = [self._get(task.op.args[0], u, True) for u in range(len(counts))]
+            place, tile = self._place(task, visit, 0), self._plan.unroll
+            store_turned(self._f, turned, place, stride, tile, counts[0])
+            return
+        for u, count in enumerate(counts):
+            x = self._get(task.op.args[0], u, True)
+            place = self._place(task, visit, u)
+            access.store_vector(self._f, x, place, stride, self._alive(task, count))
+
+    def _indices(self, task: Task, visit: Visit) -> Value:
+        axis = task.op.param
+        base = visit.index.get(axis, constant(0, INT64))
+        if not task.vector:
+            return (base,)
+        width = self._plan.width
+        vectors: list[Reg] = []
+        for u in range(len(visit.counts)):
+            if axis == self._plan.tile:
+                lanes = constant(u, INT64, width)
+            else:
+                between = 0 if self._plan.tile is not None else u * width
+                lanes = access.lane_numbers(visit.shift + between, 1, width)
+            if axis in visit.index:
+                spread = access.splat(self._f, base, width)
+                lanes = self._f.let(f"add nsw {spread}, {lanes.name}", INT64, width)
+            vectors.append(lanes)
+        return tuple(vectors)
+
+    # ------------------------------------------------------------------------------ gathers
+
+    def _wrap(self, task: Task, visit: Visit) -> Value:
+        """The data-dependent part of an address, in elements; checks the indices."""
+        counts = visit.counts if task.vector else (1,)
+        offsets: list[Reg] = []
+        for u, count in enumerate(counts):
+            args = [self._get(a, u, task.vector) for a in task.op.args]
+            offsets.append(access.wrap_indices(self._f, args, task.op.param, count))
+        return tuple(offsets)
+
+    def _wrapped(self, task: Task, visit: Visit) -> Value:
+        """An index checked and counted from the end where it is negative."""
+        f, extent = self._f, task.op.param
+        counts = visit.counts if task.vector else (1,)
+        found: list[Reg] = []
+        for u, count in enumerate(counts):
+            x, inside = access.wrapped(f, self._get(task.op.args[0], u, task.vector), extent)
+            access.report_invalid(f, inside, count)
+            zero = constant(0, INT64, x.width)
+            found.append(f.let(f"select {inside}, {x}, {zero}", INT64, x.width))
+        return tuple(found)
+
+    def _advance(self, task: Task, visit: Visit) -> None:
+        """Move the pointer of a load_at by an offset that all lanes share."""
+        offset = self._offsets[task.number][0]
+        if offset.width == 1:
+            key = pointer_key(task.number, task.op)
+            visit.pointers[key] = self._moved(key, visit.pointers[key], offset)
+
+    def _load_at(self, task: Task, visit: Visit) -> Value:
+        offsets = self._offsets[task.number]
+        if not task.vector or offsets[0].width == 1:
+            return self._load(task, visit)
+        f, width = self._f, self._plan.width
+        stride = self._lane_stride(pointer_key(task.number, task.op))
+        vectors: list[Reg] = []
+        for u, count in enumerate(visit.counts):
+            total = offsets[u]
+            if stride:
+                lanes = access.lane_numbers(0, stride, width)
+                total = f.let(f"add nsw {total}, {lanes.name}", INT64, width)
+            place = self._place(task, visit, u)
+            vectors.append(access.gather(f, task.op.dtype, place, total, count))
+        return tuple(vectors)

@@ -1,0 +1,234 @@
+"""Products as machine code: NumPy's result for any shape, stride and machine, the same for any n"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.codegen.native import NativeKernel, buffer_of
+
+from backpass.codegen.gemm import emit_gemm
+from backpass.codegen.gemm_plan import plan_gemm, transposed
+from backpass.codegen.machine import Machine
+from backpass.codegen.text import Module
+from backpass.loops import Access, Buffer, Gemm, Op
+
+F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
+CACHES = {"l1": 32 << 10, "l2": 1 << 20, "l3": 16 << 20}
+AVX512 = Machine("znver4", "+avx512f,+avx512vl,+avx2,+fma", 64, 32, **CACHES)
+AVX2 = Machine("haswell", "+avx2,+fma", 32, 16, **CACHES)
+SSE2 = Machine("x86-64", "", 16, 16, **CACHES)
+MACHINES = {"znver4": None, "haswell": "haswell", "x86-64": "x86-64"}  # None: the host
+
+sizes = st.one_of(st.integers(1, 70), st.sampled_from([1, 2, 3, 15, 16, 17, 31, 32, 33, 64]))
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Strides in elements of the three axes of an operand, and the size of its buffer."""
+
+    strides: tuple[int, int, int]
+    offset: int
+    size: int
+
+
+@st.composite
+def layouts(draw: Any, shape: tuple[int, int, int]) -> Layout:
+    """A dense layout in any order of the axes, with gaps, broadcast or reversed axes."""
+    strides = [0, 0, 0]
+    step = draw(st.sampled_from([1, 1, 1, 2]))
+    for axis in draw(st.sampled_from([(2, 1, 0), (1, 2, 0), (0, 2, 1), (1, 0, 2)])):
+        kind = draw(st.sampled_from(["plain"] * 6 + ["broadcast", "reversed"]))
+        if kind != "broadcast":
+            strides[axis] = -step if kind == "reversed" else step
+            step *= shape[axis] + draw(st.sampled_from([0, 0, 0, 3]))
+    spans = [s * (n - 1) for s, n in zip(strides, shape, strict=True)]
+    offset = -sum(span for span in spans if span < 0) + draw(st.sampled_from([0, 5]))
+    return Layout((strides[0], strides[1], strides[2]), offset, offset + step + 1)
+
+
+def view(buffer: np.ndarray[Any, Any], layout: Layout, shape: tuple[int, ...]) -> Any:
+    """The operand as an array."""
+    strides = [s * buffer.itemsize for s in layout.strides]
+    return np.lib.stride_tricks.as_strided(buffer[layout.offset :], shape, strides)
+
+
+def run(kernel: NativeKernel, arrays: list[np.ndarray[Any, Any]], n: int) -> int:
+    """Run on real threads, with a scratch full of NaN and a guard behind it."""
+    team, status = np.zeros(64, np.int64), np.zeros(1, np.int64)
+    size = kernel.workspace.size(n)
+    scratch = buffer_of(size)
+    scratch[:size] = 0xFF
+    calls = [kernel.arguments(arrays, t, n, team, scratch, status) for t in range(n)]
+    threads = [threading.Thread(target=kernel._function, args=call) for call in calls[1:]]
+    for thread in threads:
+        thread.start()
+    kernel._function(*calls[0])
+    for thread in threads:
+        thread.join()
+    assert (scratch[size:] == 0xAB).all(), "the kernel wrote behind its scratch"
+    return int(status[0])
+
+
+def compiled(gemm: Gemm, machine: Machine) -> NativeKernel:
+    """The kernel as machine code for a machine, run on this one."""
+    cpu = MACHINES[machine.cpu]
+    return NativeKernel(gemm, lambda m, k, name: emit_gemm(m, k, name, machine), cpu)
+
+
+def dense(
+    rows: int,
+    columns: int,
+    depth: int,
+    dtype: np.dtype[Any] = F32,
+    transpose: str = "",
+    batch: int = 1,
+    parallel: bool = True,
+) -> Gemm:
+    """c = x @ y of dense arrays, of which those named in `transpose` (x, y, c) are stored so."""
+    xs = (1, rows) if "x" in transpose else (depth, 1)
+    ys = (depth, 1) if "y" in transpose else (1, columns)
+    cs = (1, rows) if "c" in transpose else (columns, 1)
+    return Gemm(
+        "product",
+        (
+            Buffer(dtype, batch * rows * depth),
+            Buffer(dtype, batch * depth * columns),
+            Buffer(dtype, batch * rows * columns, written=True),
+        ),
+        batch,
+        rows,
+        columns,
+        depth,
+        dtype,
+        Access(0, 0, (rows * depth, xs[0], 0, xs[1])),
+        Access(1, 0, (depth * columns, 0, *ys)),
+        (Op("acc", (), dtype), Op("store", (0,), dtype, Access(2, 0, (rows * columns, *cs)))),
+        parallel,
+    )
+
+
+def close(got: Any, want: Any, scale: Any) -> None:
+    """Equal within the rounding of a sum: an error of 8 eps of the sum of magnitudes."""
+    error = np.abs(got.astype(np.float64) - want)
+    assert (error <= 8 * np.finfo(got.dtype).eps * scale + 1e-30).all(), error.max()
+
+
+@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    data=st.data(),
+    batch=st.sampled_from([1, 1, 2, 3]),
+    rows=sizes,
+    columns=sizes,
+    depth=st.one_of(sizes, st.just(0), st.sampled_from([300, 2050])),
+    dtype=st.sampled_from([F32, F64]),
+    machine=st.sampled_from([AVX512, AVX2, SSE2]),
+    parallel=st.booleans(),
+)
+def test_any_shape_and_stride(
+    data: Any,
+    batch: int,
+    rows: int,
+    columns: int,
+    depth: int,
+    dtype: np.dtype[Any],
+    machine: Machine,
+    parallel: bool,
+) -> None:
+    """out = bias + x @ y; bits are those of one thread on any number of threads."""
+    x = data.draw(layouts((batch, rows, depth)))
+    y = data.draw(layouts((batch, depth, columns)))
+    out = data.draw(layouts((batch, rows, columns)).filter(lambda a: 0 not in a.strides))
+    bias = data.draw(layouts((batch, rows, columns)))
+    gemm = Gemm(
+        "product",
+        (
+            *(Buffer(dtype, each.size) for each in (x, y, bias)),
+            Buffer(dtype, out.size, written=True),
+        ),
+        batch,
+        rows,
+        columns,
+        depth,
+        dtype,
+        Access(0, x.offset, (x.strides[0], x.strides[1], 0, x.strides[2])),
+        Access(1, y.offset, (y.strides[0], 0, y.strides[2], y.strides[1])),
+        (
+            Op("acc", (), dtype),
+            Op("load", (), dtype, Access(2, bias.offset, bias.strides)),
+            Op("add", (0, 1), dtype),
+            Op("store", (2,), dtype, Access(3, out.offset, out.strides)),
+        ),
+        parallel,
+    )
+    rng = np.random.default_rng(0)
+    buffers = [rng.standard_normal(b.size).astype(dtype) for b in gemm.buffers]
+    a = view(buffers[0], x, (batch, rows, depth)).astype(np.float64)
+    b = view(buffers[1], y, (batch, depth, columns)).astype(np.float64)
+    c = view(buffers[2], bias, (batch, rows, columns)).astype(np.float64)
+    kernel = compiled(gemm, machine)
+    results: list[np.ndarray[Any, Any]] = []
+    for n in (1, 2, 3, 7) if parallel else (1,):
+        arrays = [*buffers[:3], buffers[3].copy()]
+        assert run(kernel, arrays, n) == 0
+        results.append(arrays[3])
+    got = view(results[0], out, (batch, rows, columns))
+    close(got, a @ b + c, np.abs(a) @ np.abs(b) + np.abs(c) + np.abs(a @ b))
+    inside = np.zeros(out.size, bool)
+    view(inside, out, (batch, rows, columns))[...] = True
+    assert (results[0][~inside] == buffers[3][~inside]).all(), "wrote between the elements"
+    assert all(np.array_equal(results[0], other) for other in results[1:])
+
+
+@pytest.mark.parametrize("transpose", ["", "y", "x", "xy", "c", "xc"])
+@pytest.mark.parametrize("dtype", [F32, F64], ids=str)
+def test_large_products_are_packed_and_shared(transpose: str, dtype: np.dtype[Any]) -> None:
+    gemm = dense(150, 512, 300, dtype, transpose)
+    kernel = compiled(gemm, AVX512)
+    rng = np.random.default_rng(1)
+    x, y = rng.standard_normal((150, 300)), rng.standard_normal((300, 512))
+    x, y = x.astype(dtype), y.astype(dtype)
+    flat_x = np.ascontiguousarray(x.T if "x" in transpose else x).ravel()
+    flat_y = np.ascontiguousarray(y.T if "y" in transpose else y).ravel()
+    results = []
+    for n in (1, 2, 3, 7):
+        out = np.full(150 * 512, np.nan, dtype)
+        run(kernel, [flat_x, flat_y, out], n)
+        results.append(out.reshape(512, 150).T if "c" in transpose else out.reshape(150, 512))
+    want = x.astype(np.float64) @ y.astype(np.float64)
+    close(results[0], want, np.abs(x).astype(np.float64) @ np.abs(y))
+    assert all(np.array_equal(results[0], other) for other in results[1:])
+
+
+@pytest.mark.parametrize("shape", [(0, 3, 4, 5), (2, 0, 4, 5), (2, 3, 0, 5)])
+def test_an_empty_product_does_nothing(shape: tuple[int, int, int, int]) -> None:
+    batch, rows, columns, depth = shape
+    kernel = compiled(dense(rows, columns, depth, batch=batch), AVX512)
+    assert run(kernel, [np.ones(1, F32)] * 3, 2) == 0
+
+
+def test_other_dtypes_are_refused() -> None:
+    with pytest.raises(TypeError, match="int32"):
+        emit_gemm(Module(), dense(4, 4, 4, np.dtype(np.int32)), "f", AVX512)
+
+
+@pytest.mark.parametrize("rows", [1, 13, 128, 129, 500, 784, 1000])
+@pytest.mark.parametrize("machine", [AVX512, AVX2, SSE2], ids=lambda m: m.cpu)
+def test_panels_cover_rows_and_columns_once(rows: int, machine: Machine) -> None:
+    plan = plan_gemm(dense(rows, rows + 7, 64), machine)
+    for runs, total in ((plan.rows, plan.product.rows), (plan.columns, plan.product.columns)):
+        assert runs[0].start == 0
+        assert [a.stop for a in runs] == [*[b.start for b in runs[1:]], total]
+    assert max(r.size for r in plan.rows) - min(r.size for r in plan.rows) <= 1
+
+
+def test_the_plan_depends_on_shape_strides_and_machine_alone() -> None:
+    gemm = dense(512, 10, 128, transpose="xy")
+    assert plan_gemm(gemm, AVX512) == plan_gemm(replace(gemm), AVX512)
+    assert "swapped" in str(plan_gemm(gemm, AVX512))
+    assert transposed(transposed(gemm)) == gemm
