@@ -11,6 +11,7 @@ from typing import Any
 
 from backpass.ir import Value
 from backpass.ops import creation, elementwise, indexing, product, shape
+from backpass.ops.index_parts import is_view
 from backpass.trace.dispatch import VIEWS
 
 Function = Callable[..., Any]
@@ -40,7 +41,7 @@ def index_gives_view(index: Any, ndim: int) -> bool:
     """Whether x[index] is a view in NumPy. A traced integer counts as a scalar, as it is there."""
     parts = index if isinstance(index, tuple) else (index,)
     plain = tuple([0 if _is_traced_integer(part) else part for part in parts])
-    return indexing.is_view(plain, ndim)
+    return is_view(plain, ndim)
 
 
 def _is_traced_integer(part: Any) -> bool:
