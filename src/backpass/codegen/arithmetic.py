@@ -41,7 +41,8 @@ class Row:
     """One operation: its number of operands, and its emitter by the kind of their dtype.
 
     `result` is the dtype of the result if it is not that of the operands. `half` says that `real`
-    takes float16 as it is.
+    takes float16 as it is; `unsigned`, that `integer` takes unsigned integers only (NumPy refuses
+    some signed ones).
     """
 
     arity: int
@@ -50,10 +51,12 @@ class Row:
     boolean: Emitter | None = None
     result: DType | None = None
     half: bool = False
+    unsigned: bool = False
 
     def emitter(self, dtype: DType) -> Emitter | None:
         """The emitter for operands of this dtype."""
-        return {"f": self.real, "i": self.integer, "u": self.integer, "b": self.boolean}[dtype.kind]
+        signed = None if self.unsigned else self.integer
+        return {"f": self.real, "i": signed, "u": self.integer, "b": self.boolean}[dtype.kind]
 
 
 def _same(x: Lanes) -> Lanes:
@@ -159,7 +162,7 @@ ROWS: dict[str, Row] = {
     "nextafter": Row(2, rounding.nextafter, half=True),
     "spacing": Row(1, rounding.spacing, half=True),
     "exponent": Row(1, rounding.exponent, result=INT32, half=True),
-    "bit_count": Row(1, None, integers.bit_count, result=UINT8),
+    "bit_count": Row(1, None, integers.bit_count, _same, UINT8),
     "floor_divide": Row(2, rounding.floor_divide, integers.floor_divide),
     "remainder": Row(2, rounding.remainder, integers.remainder),
     "fmod":   Row(2, rounding.fmod, integers.fmod),
@@ -182,10 +185,10 @@ ROWS: dict[str, Row] = {
     "isfinite": Row(1, lambda x: abs(x) < float("inf"), _true, _true, BOOL),
     "isinf":    Row(1, lambda x: abs(x).equals(float("inf")), _false, _false, BOOL),
     "isnan":    Row(1, Lanes.is_nan, _false, _false, BOOL),
-    "signbit":  Row(1, lambda x: x.bits() < 0, result=BOOL, half=True),
+    "signbit":  Row(1, lambda x: x.bits() < 0, lambda x: x < 0, _false, BOOL, half=True),
     "identity":      Row(1, _same, _same, _same, half=True),
     "stop_gradient": Row(1, _same, _same, _same, half=True),
-    "power": Row(2, elementary.power),
+    "power": Row(2, elementary.power, integers.power, unsigned=True),
     **{name: _real(function) for name, function in elementary.NATIVE_1.items()},
     **{name: _real(elementary.wide_1(rule)) for name, rule in elementary.WIDE_1.items()},
     **{name: _real(function, 2) for name, function in elementary.NATIVE_2.items()},

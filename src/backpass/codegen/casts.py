@@ -25,7 +25,7 @@ def cast(x: Lanes, dtype: DType) -> Lanes:
     if source == dtype:
         return x
     if source == F16:
-        return cast(widen_half(x), dtype) if dtype != F32 else widen_half(x)
+        return _from_half(x, dtype)
     if dtype == BOOL:
         return x.differs(0)
     if source == BOOL:
@@ -55,6 +55,13 @@ def resize(x: Lanes, dtype: DType) -> Lanes:
 def reinterpret(x: Lanes, dtype: DType) -> Lanes:
     """The same bits under another integer dtype: LLVM's integers have no sign."""
     return Lanes(x.f, type(x.reg)(x.reg.name, dtype, x.width))
+
+
+def _from_half(x: Lanes, dtype: DType) -> Lanes:
+    wide = widen_half(x)
+    if dtype.kind == "u" and dtype.itemsize == 4:
+        return resize(_truncated(wide, I64), dtype)  # so NaN and infinity give 0
+    return cast(wide, dtype)
 
 
 def _from_bool(x: Lanes, dtype: DType) -> Lanes:

@@ -7,7 +7,16 @@ below tan(pi/8), with one division in all. arcsin: above 1/2 by arcsin x = pi/2 
 
 from __future__ import annotations
 
-from backpass.codegen.lanes import Lanes, copy_sign, flip_sign, fma, polynomial, sign_bit, sqrt, where
+from backpass.codegen.lanes import (
+    Lanes,
+    copy_sign,
+    flip_sign,
+    fma,
+    polynomial,
+    sign_bit,
+    sqrt,
+    where,
+)
 
 PI, PI_LOW = 3.141592653589793, 1.2246467991473532e-16
 TAN_EIGHTH = 0.41421356237309503
@@ -56,7 +65,9 @@ def arctan2(y: Lanes, x: Lanes) -> Lanes:
     infinite = p.equals(float("inf")) & q.equals(float("inf"))
     steep = p > q
     big, small = where(steep, p, q), where(steep, q, p)
-    scale = where(big > 2.0**1000, y.const(2.0**-100), where(big < 2.0**-900, y.const(2.0**100), 1.0))
+    scale = where(
+        big > 2.0**1000, y.const(2.0**-100), where(big < 2.0**-900, y.const(2.0**100), 1.0)
+    )
     big, small = where(infinite, 1.0, big * scale), where(infinite, 1.0, small * scale)
     big = where(big.equals(0.0), 1.0, big)
     angle = _folded_arctan(small, big)
@@ -85,7 +96,9 @@ def _folded_arctan(small: Lanes, big: Lanes) -> Lanes:
     t = top / bottom
     z = t * t
     tail = t * z * polynomial(z, ARCTAN_TAIL)
-    return where(fold, t.const(PI / 4.0), 0.0) + (t + (tail + where(fold, t.const(PI_LOW / 4.0), 0.0)))
+    return where(fold, t.const(PI / 4.0), 0.0) + (
+        t + (tail + where(fold, t.const(PI_LOW / 4.0), 0.0))
+    )
 
 
 def _parts(x: Lanes) -> tuple[Lanes, Lanes, Lanes]:

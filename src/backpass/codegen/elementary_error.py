@@ -175,4 +175,5 @@ def log_ndtr(x: Lanes) -> Lanes:
     total, lost = two_sum(x.const(1.0), where(x > 0.0, -small, small - 1.0))
     y = log_of_positive(where(far, ratio, total), where(far, 0.0, lost))
     y = y - where(far, bounded * bounded * 0.5, 0.0)
-    return where(x < -1e150, -(x * x) * 0.5, y)
+    y = where(y.equals(0.0), -0.0, y)
+    return where(x < -1e150, (x * -0.5) * x, y)

@@ -211,7 +211,7 @@ def arctanh(x: Lanes) -> Lanes:
 
 def log_expit(x: Lanes) -> Lanes:
     """log(1 / (1 + e^-x)) = min(x, 0) - log1p(e^-|x|)."""
-    return where(x > 0.0, 0.0, x) - log1p_of_positive(exp(-abs(x)))
+    return -(log1p_of_positive(exp(-abs(x))) - where(x > 0.0, 0.0, x))
 
 
 def logit(x: Lanes) -> Lanes:
@@ -232,7 +232,7 @@ def checked_logit(x: Lanes) -> Lanes:
 def entr(x: Lanes) -> Lanes:
     """-x log x; 0 at 0, -inf below."""
     inside = -(x * log(x))
-    return where(x > 0.0, inside, where(x < 0.0, x.const(-INF), x * 0.0))
+    return where(x > 0.0, inside, where(x < 0.0, x.const(-INF), where(x.equals(0.0), 0.0, x)))
 
 
 def xlogy(x: Lanes, y: Lanes) -> Lanes:

@@ -17,33 +17,38 @@ from backpass.codegen.lanes import (
     I32,
     I64,
     Lanes,
+    fast_two_sum,
     flip_sign,
     fma,
     magic,
     polynomial,
     rarely,
+    sign_bit,
+    two_product,
+    two_sum,
     where,
 )
 from backpass.codegen.text import BOOL, llvm_type
 
-PI = 3.141592653589793
-# pi in parts of all bits, for machines with FMA, and in short parts whose products by n are exact
+PI, PI_LOW = 3.141592653589793, 1.2246467991473532e-16
+# pi in parts of all bits, for machines with FMA, and in short parts whose products by n are exact.
+# All are positive, so that sin(-0.0) comes out as -0.0.
 PI_PARTS = {
-    (4, True): (3.1415927410125732, -8.742277657347586e-08, -3.4302490200117637e-15),
-    (8, True): (3.141592653589793, 1.2246467991473532e-16, -2.9947698097183397e-33),
+    (4, True): (3.141592502593994, 1.5099578831723193e-07, 1.078060505991553e-14),
+    (8, True): (3.141592653589793, 1.224646799147353e-16, 2.1657133478438278e-32),
     (4, False): (
         3.140625,
         0.0009675025939941406,
         1.5099067240953445e-07,
         5.126565838509123e-12,
-        1.22514845490862e-16,
+        1.2240642527361345e-16,
     ),
     (8, False): (
-        3.1415926553308964,
-        -1.7411031384001463e-09,
-        -7.006868793909636e-19,
-        -2.270223719760029e-28,
-        -1.7444111156905733e-37,
+        3.141592651605606,
+        1.9841871583270443e-09,
+        1.03403659577805e-18,
+        5.80771194594155e-28,
+        2.0171708069407467e-37,
     ),
 }
 LIMIT = {(4, True): 2.0**17, (8, True): 2.0**30, (4, False): 2.0**13, (8, False): 2.0**22}
@@ -97,35 +102,45 @@ LOW_WORD = 0xFFFFFFFF
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """n and r with x = (n + shift) pi / `divisor` + r."""
+    """n and r with x = (n + shift) pi / `divisor` + r; `precise`: r in two parts."""
 
     divisor: int
-    shift: float
+    shift: float = 0.0
+    precise: bool = False
 
 
-HALF_TURN, SHIFTED_HALF_TURN, QUARTER_TURN = Period(1, 0.0), Period(1, 0.5), Period(2, 0.0)
+HALF_TURN, SHIFTED_HALF_TURN, QUARTER_TURN = (
+    Period(1),
+    Period(1, shift=0.5),
+    Period(2, precise=True),
+)
 
 
 def sin(x: Lanes) -> Lanes:
-    """(-1)^n sin r."""
-    n, r = reduced(x, HALF_TURN)
-    return flip_sign(_sin_half(r), n << (8 * x.size - 1))
+    """(-1)^n sin r, of |x|, with the sign of x (so -0.0 too)."""
+    n, r, _ = reduced(abs(x), HALF_TURN)
+    return flip_sign(_sin_half(r), (n << (8 * x.size - 1)) ^ sign_bit(x))
 
 
 def cos(x: Lanes) -> Lanes:
     """-(-1)^n sin r, where r is measured from the zeros of the cosine."""
-    n, r = reduced(x, SHIFTED_HALF_TURN)
+    n, r, _ = reduced(abs(x), SHIFTED_HALF_TURN)
     return flip_sign(_sin_half(r), (~n) << (8 * x.size - 1))
 
 
 def tan(x: Lanes) -> Lanes:
     """sin r / cos r, or -cos r / sin r where n is odd (float64)."""
-    n, r = reduced(x, QUARTER_TURN)
+    n, r, low = reduced(abs(x), QUARTER_TURN)
     z = r * r
-    sine = fma(r * z, polynomial(z, SIN_QUARTER_TAIL), r)
-    cosine = fma(z * z, polynomial(z, COS_QUARTER_TAIL), 1.0 - z * 0.5)
+    half = z * 0.5
+    tail = fma(r * z, polynomial(z, SIN_QUARTER_TAIL), fma(low, -half, low))
+    sine = r + tail
+    start = 1.0 - half
+    lost = (1.0 - start) - half
+    cosine = start + (lost + fma(z * z, polynomial(z, COS_QUARTER_TAIL), -(r * low)))
     odd = (n & 1).differs(0)
-    return where(odd, -cosine, sine) / where(odd, sine, cosine)
+    y = where(odd, -cosine, sine) / where(odd, sine, cosine)
+    return flip_sign(y, sign_bit(x))
 
 
 def _sin_half(r: Lanes) -> Lanes:
@@ -134,33 +149,39 @@ def _sin_half(r: Lanes) -> Lanes:
     return fma(r * z, polynomial(z, SIN_TAIL[r.size]), r)
 
 
-def reduced(x: Lanes, period: Period) -> tuple[Lanes, Lanes]:
-    """(n, r) with n correct modulo 2, as an integer; see Period."""
-    divisor = float(period.divisor)
-    unit = magic(x.dtype)
+def reduced(x: Lanes, period: Period) -> tuple[Lanes, Lanes, Lanes]:
+    """(n, r, low) of x >= 0, n correct modulo 2, as an integer; see Period. low is 0 or precise."""
+    divisor, unit = float(period.divisor), magic(x.dtype)
     if period.shift:
         t = fma(x, divisor / PI, x.const(-period.shift)) + unit
         n = (t - unit) + period.shift
     else:
         t = fma(x, divisor / PI, x.const(unit))
         n = t - unit
+    parts = [part / divisor for part in PI_PARTS[x.size, x.fused]]
     r = x
-    for part in PI_PARTS[x.size, x.fused]:
-        r = fma(n, -part / divisor, r)
-    huge = abs(x) >= LIMIT[x.size, x.fused]
+    for part in parts[:-2]:
+        r = fma(n, -part, r)
+    if period.precise:
+        product, error = two_product(n, parts[-2])
+        r, low = two_sum(r, -product)
+        low = fma(n, -parts[-1], low - error)
+    else:
+        r, low = fma(n, -parts[-1], fma(n, -parts[-2], r)), x.const(0.0)
+    huge = x >= LIMIT[x.size, x.fused]
+    usual = (t.bits(), r, low) if period.precise else (t.bits(), r)
 
-    def other() -> tuple[Lanes, Lanes]:
-        far_n, far_r = _reduced_huge(x, huge, period)
-        return where(huge, far_n, t.bits()), where(huge, far_r, r)
+    def other() -> list[Lanes]:
+        far = _reduced_huge(x, huge, period)
+        return [where(huge, y, z) for y, z in zip(far, usual, strict=False)]
 
-    found = rarely(huge, (t.bits(), r), other)
-    return found[0], found[1]
+    found = rarely(huge, usual, other)
+    return found[0], found[1], found[2] if period.precise else low
 
 
-def _reduced_huge(x: Lanes, huge: Lanes, period: Period) -> tuple[Lanes, Lanes]:
-    """(n, r) of the lanes that are huge; NaN for the infinities."""
-    size = abs(x)
-    wide = where(huge, size, LIMIT[x.size, x.fused])
+def _reduced_huge(x: Lanes, huge: Lanes, period: Period) -> tuple[Lanes, Lanes, Lanes]:
+    """(n, r, low) of the lanes that are huge; NaN for infinity."""
+    wide = where(huge, x, LIMIT[x.size, x.fused])
     wide = wide if x.size == 8 else wide.convert("fpext", F64)
     high, low = _turns(wide)
     if period.shift:
@@ -168,13 +189,17 @@ def _reduced_huge(x: Lanes, huge: Lanes, period: Period) -> tuple[Lanes, Lanes]:
     bits = period.divisor
     n = high.shift_right(64 - bits) + (high.shift_right(63 - bits) & 1)
     high = (high << bits) | low.shift_right(64 - bits)
-    fraction = high.convert("sitofp", F64) * 2.0**-64
-    fraction = fma((low << bits).shift_right(11).convert("sitofp", F64), 2.0**-117, fraction)
-    r = fraction * (PI / period.divisor)
+    rest = (low << bits).shift_right(11).convert("sitofp", F64) * 2.0**-117
+    rest = fma((high & LOW_WORD).convert("sitofp", F64), 2.0**-64, rest)
+    fraction, lost = fast_two_sum((high >> 32).convert("sitofp", F64) * 2.0**-32, rest)
+    unit = PI / period.divisor
+    product, error = two_product(fraction, unit)
+    error = error + fma(fraction, PI_LOW / period.divisor, lost * unit)
+    r, r_low = fast_two_sum(product, error)
     r = where(wide < float("inf"), r, float("nan"))
     if x.size == 4:
-        n, r = n.convert("trunc", I32), r.convert("fptrunc", F32)
-    return n, r if period.shift else where(x < 0.0, -r, r)
+        return n.convert("trunc", I32), r.convert("fptrunc", F32), x.const(0.0)
+    return n, r, r_low
 
 
 def _turns(x: Lanes) -> tuple[Lanes, Lanes]:
@@ -206,9 +231,7 @@ def _words(x: Lanes, index: Lanes, count: int) -> list[Lanes]:
     table = zeros + TURN_WORDS
     numbers = [int.from_bytes(table[i : i + 4], "big") for i in range(0, len(table), 4)]
     values = ", ".join([f"i32 {number}" for number in numbers])
-    f.module.declare(
-        f"{TABLE} = private unnamed_addr constant [{len(numbers)} x i32] [{values}]"
-    )
+    f.module.declare(f"{TABLE} = private unnamed_addr constant [{len(numbers)} x i32] [{values}]")
     pointers = f"<{width} x ptr>"
     found: list[Lanes] = []
     for i in range(count):

@@ -340,3 +340,27 @@ def rarely(
         text = f"phi {x.reg.type} [ {x.reg.name}, %{before} ], [ {y.reg.name}, %{after} ]"
         results.append(Lanes(f, f.let(text, x.dtype, x.width)))
     return results
+
+
+def repeat(
+    start: Sequence[Lanes], step: Callable[..., tuple[Lanes, Sequence[Lanes]]]
+) -> list[Lanes]:
+    """`step(*values)` gives (whether to go on, the next values); it runs once, and while any goes on.
+
+    As with `rarely`, the function goes on in a new block.
+    """
+    f = start[0].f
+    before, loop, done = f.block, f.label("repeat"), f.label("done")
+    following = [f.fresh() for _ in start]
+    f.emit(f"br label %{loop}")
+    f.begin(loop)
+    values: list[Lanes] = []
+    for x, name in zip(start, following, strict=True):
+        text = f"phi {x.reg.type} [ {x.reg.name}, %{before} ], [ {name}, %{loop} ]"
+        values.append(Lanes(f, f.let(text, x.dtype, x.width)))
+    more, found = step(*values)
+    for x, name in zip(found, following, strict=True):
+        f.emit(f"{name} = bitcast {x.reg} to {x.reg.type}")
+    f.emit(f"br i1 {any_lane(more)}, label %{loop}, label %{done}")
+    f.begin(done)
+    return list(found)
