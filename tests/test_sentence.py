@@ -50,9 +50,6 @@ def test_an_error_keeps_its_sentence() -> None:
     assert sentence_of(OSError(2, "No such file")) == "[Errno 2] No such file"
 
 
-@pytest.mark.parametrize(
-    "again", [copy.copy, copy.deepcopy, lambda s: pickle.loads(pickle.dumps(s))]
-)
 def test_it_can_be_copied_and_sent() -> None:
     said: list[Sentence] = [copy.copy(WAY_OUT), copy.deepcopy(WAY_OUT)]
     said.append(pickle.loads(pickle.dumps(WAY_OUT)))

@@ -22,7 +22,7 @@ from backpass.dtypes import check_supported
 from backpass.errors import TracingError
 from backpass.ir import Graph, Scope, ScopeKind, TensorType, is_live, leaf, type_of, verify
 from backpass.ops.operand import operand
-from backpass.passes import cse, dce, drop_barriers, order, simplify
+from backpass.passes import cse, dce, simplify
 from backpass.trace import Cell, Tracer, bound, capture, is_stateful, to_result, unwrap
 from backpass.trace.cells import Gradients, is_bound
 from backpass.transforms.arguments import flat_outputs, is_zero_rank_array, weak_type
@@ -145,7 +145,9 @@ class Jitted:
 
     def _keep(self, ready: _Ready) -> None:
         """Try this way first from now on; those whose Modules are gone are dropped."""
-        others = [r for r in self._ready if all([g is None or g[0]() is not None for g in r.guards])]
+        others = [
+            r for r in self._ready if all([g is None or g[0]() is not None for g in r.guards])
+        ]
         self._ready = [ready, *others][:READY]
 
     def graph(self, *args: Any, **options: Any) -> Graph:
@@ -280,7 +282,7 @@ def _compile(function: Function, found: _Arguments) -> Compiled:
             "jit: the function uses a traced value of an outer transform that is not an argument, "
             "so it has no graph of its own; pass the value as an argument"
         )
-    graph = verify(drop_barriers(order(dce(cse(simplify(captured.graph))))))
+    graph = verify(dce(cse(simplify(captured.graph))))
     places = {cell: i for i, cell in enumerate(found.cells)}
     written_places = tuple([places[c] for c in written])
     updates = {len(outputs) + k: len(inputs) + p for k, p in enumerate(written_places)}

@@ -242,7 +242,9 @@ def test_ways_out_are_flags(part: Part, in_terms_of_flags: str) -> None:
 def test_ways_out_of_a_run_belong_to_train() -> None:
     ways = (Change("missing", "drop"), " (or ", Setting("decimal", ","), ")")
     said = Sentence("Mend it, or ", *ways)
-    assert in_flags(said, trained=True) == "Mend it, or train with --missing drop (or --decimal ,)"
+    assert (
+        in_flags(said, trained=True) == "Mend it, or train with --missing drop (or --decimal ',')"
+    )
     assert in_flags(str(said), trained=True) == str(said)
 
 

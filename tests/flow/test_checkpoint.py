@@ -21,7 +21,8 @@ from tests.trace.test_random_programs import (
 
 import backpass as bp
 from backpass import errors, nn
-from backpass.passes import live_peak, order
+from backpass.passes import cse, live_peak, order, simplify
+from backpass.prims.barrier import barrier
 from backpass.tree import tree_leaves
 
 RNG = np.random.default_rng(0)
@@ -425,7 +426,9 @@ def test_no_pass_makes_both_computations_one() -> None:
     products = [node for node in graph if node.primitive.name == "contract"]
     # forward, again, and two for each backward, but for the gradient in the data
     assert len(products) == 64 + 64 + 2 * 64 - 1
-    assert all(node.primitive.name not in ("checkpoint", "barrier") for node in graph)
+    assert all(node.primitive.name != "checkpoint" for node in graph)
+    assert len([node for node in graph if node.primitive is barrier]) == 5 * 16
+    assert len(cse(simplify(graph)).nodes) == len(graph.nodes)
 
 
 def test_what_comes_out_of_a_jitted_checkpoint_is_the_callers_own() -> None:

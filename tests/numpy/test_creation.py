@@ -49,6 +49,25 @@ def test_a_copy_is_its_own() -> None:
     np.testing.assert_array_equal(bp.grad(write)(X), [7.0, 2 * X[1], 2 * X[2]])
 
 
+@pytest.mark.parametrize("transform", [bp.grad, bp.jit])
+def test_what_is_made_of_constants_is_read_and_written_as_in_numpy(transform: Any) -> None:
+    """Before anything traced is written into them, they hold constants alone."""
+
+    def run(np: Any, x: Any) -> Any:
+        table = np.asarray(X)
+        rows = np.zeros((2, 3))
+        rows[1][0] = x[1]
+        fresh, single = table.copy(), table.astype(float)
+        fresh[1:] += x[1:]
+        single[0] = x[2]
+        return (table[[0, 2]] * table[1] + x[:2]).sum() + (rows[1] + fresh * single).sum()
+
+    expected = run(np, X)
+    slopes = [(run(np, X + e) - run(np, X - e)) / 0.5 for e in np.eye(3) / 4]
+    found = transform(lambda x: run(bp.numpy, x))(X)
+    np.testing.assert_allclose(found, slopes if transform is bp.grad else expected, rtol=1e-12)
+
+
 def test_without_a_transform_they_are_numpys() -> None:
     assert type(bp.numpy.array([1.0], ndmin=2)) is np.ndarray
     assert bp.numpy.ascontiguousarray(X.reshape(1, 3).T).flags.c_contiguous

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.compiled import assert_compiled
 from tests.optim.problems import OPTIONS, PROBLEMS, Model, train
 
 import backpass as bp
@@ -37,13 +38,12 @@ def make(name: str, options: dict[str, Any], model: Model) -> Any:
 def test_jit_takes_the_eager_steps(name: str, options: dict[str, Any], dtype: Any) -> None:
     eager, jitted = MLP.model(dtype), MLP.model(dtype)
     one, two = make(name, options, eager), make(name, options, jitted)
-    bound = 1e-15 if dtype is np.float64 else 1e-6
     losses = train(MLP, eager, one, 10)
-    np.testing.assert_allclose(train(MLP, jitted, two, 10, jit=True), losses, rtol=10 * bound)
+    np.testing.assert_allclose(train(MLP, jitted, two, 10, jit=True), losses, rtol=1e-5)
     for key, value in eager.arrays().items():
-        np.testing.assert_allclose(jitted.arrays()[key], value, rtol=bound, atol=bound)
+        assert_compiled(jitted.arrays()[key], value)
     for key, value in one.state_arrays().items():
-        np.testing.assert_allclose(two.state_arrays()[key], value, rtol=10 * bound, atol=bound)
+        assert_compiled(two.state_arrays()[key], value)
 
 
 @each_option
@@ -184,7 +184,7 @@ def test_momentum_set_later_gets_its_buffer() -> None:
     train(MLP, late, one, 3, jit=True)
     train(MLP, early, two, 3)
     for key, value in early.arrays().items():
-        np.testing.assert_allclose(late.arrays()[key], value, rtol=1e-14)
+        assert_compiled(late.arrays()[key], value)
 
 
 def test_a_numpy_hyperparameter_does_not_promote_a_float32_step() -> None:

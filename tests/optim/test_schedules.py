@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.compiled import assert_compiled
 from tests.conftest import Peer
 from tests.optim.problems import PROBLEMS
 
@@ -199,7 +200,7 @@ def test_a_jitted_step_follows_without_compiling_again(name: str) -> None:
             schedule.step()
     assert compiled == [1]
     for key, value in one.arrays().items():
-        np.testing.assert_allclose(two.arrays()[key], value, rtol=1e-14, atol=1e-15)
+        assert_compiled(two.arrays()[key], value)
 
 
 def test_what_is_refused() -> None:

@@ -13,7 +13,7 @@ import pytest
 import backpass as bp
 from backpass.ir import Graph, Scope, ScopeKind, constant, leaf, show, type_of, verify
 from backpass.ir.graph import rebuild
-from backpass.passes import cse, dce, drop_barriers, simplify
+from backpass.passes import cse, dce, simplify
 from backpass.prims import elementwise as el
 from backpass.prims import shape as sh
 from backpass.prims.barrier import barrier
@@ -158,13 +158,13 @@ GOLDEN = {
         """,
     ),
     "the same behind a barrier is computed again": Golden(
-        lambda x: el.add(el.sin(x), el.sin(barrier(x, el.sin(x), count=1)[0])),
+        lambda x: el.add(el.sin(x), el.sin(barrier(x, el.sin(x)))),
         lambda g: dce(cse(simplify(g))),
         """
         graph(%0: float64[3]):
           %1: float64[3] = sin(%0)
           %2: float64[3] = sin(%0)
-          %3: float64[3] = barrier(%0, %2) count=1
+          %3: float64[3] = barrier(%0, %2)
           %4: float64[3] = sin(%3)
           %5: float64[3] = add(%1, %4)
           return %5
@@ -172,30 +172,10 @@ GOLDEN = {
         """
         graph(%0: float64[3]):
           %1: float64[3] = sin(%0)
-          %2: float64[3] = barrier(%0, %1) count=1
+          %2: float64[3] = barrier(%0, %1)
           %3: float64[3] = sin(%2)
           %4: float64[3] = add(%1, %3)
           return %4
-        """,
-    ),
-    "a dropped barrier": Golden(
-        lambda x: (el.add(el.sin(x), el.sin(barrier(x, el.sin(x), count=1)[0])), x),
-        lambda g: drop_barriers(cse(g)),
-        """
-        graph(%0: float64[3]):
-          %1: float64[3] = sin(%0)
-          %2: float64[3] = sin(%0)
-          %3: float64[3] = barrier(%0, %2) count=1
-          %4: float64[3] = sin(%3)
-          %5: float64[3] = add(%1, %4)
-          return %5, %0
-        """,
-        """
-        graph(%0: float64[3]):
-          %1: float64[3] = sin(%0)
-          %2: float64[3] = sin(%0)
-          %3: float64[3] = add(%1, %2)
-          return %3, %0
         """,
     ),
     "other params are other applications": Golden(

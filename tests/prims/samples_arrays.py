@@ -185,7 +185,7 @@ def _recomputed() -> list[Sample]:
         return el.mul(x, y), x, y
 
     return [
-        Sample(barrier, (x, y, x[0]), {"count": 2}, wrt=(0, 1), peer=lambda np, x, y, t: (x, y)),
+        Sample(barrier, (x, y), peer=lambda np, x, t: x),
         Sample(checkpointed, (x, y), {"count": 0, "graph": graph}, label="again",
                peer=lambda np, x, y: (x * y,)),
         Sample(checkpointed, (x, y), {"count": 1, "graph": graph}, prepare=prepare,

@@ -49,8 +49,10 @@ def _in_flags(setting: Setting, verb: str) -> str | None:
 
 
 def _in_a_shell(value: object) -> str:
+    """As typed in a shell; a mark such as `,` in quotes, so that it is seen for what it is."""
     text = str(value)
-    return shlex.quote(text) if text.isprintable() and len(text) <= LONGEST_QUOTE else quote(text)
+    plain_word = text.isprintable() and len(text) <= LONGEST_QUOTE and text[-1:].isalnum()
+    return shlex.quote(text) if plain_word else quote(text)
 
 
 def status_of(command: Callable[[], None], *, debug: bool, trained: bool = False) -> int:

@@ -17,7 +17,7 @@ from backpass.codegen.lower.groups import core
 from backpass.codegen.lower.index import Form, domain_of, linear
 from backpass.codegen.lower.lower import Call, Lowered
 from backpass.codegen.lower.schedule import Bound, scheduled
-from backpass.ir import Node, Value
+from backpass.ir import Value
 from backpass.loops import Access, Gemm, LoopKernel, Op, ScatterAdd, Space
 
 Step = Bound | Call
@@ -244,6 +244,3 @@ def _copy(old: Value, new: Key, number: int) -> Bound:
         Entry("store", (0,), old.dtype, Spot(old, form)),
     ]
     return scheduled(f"u{number}", extents, entries, None)
-
-
-__all__ = ["Arranged", "Node", "Step", "arranged", "can_fail", "reads", "writes"]

@@ -25,7 +25,6 @@ from backpass.codegen.scatter import emit_scatter
 from backpass.codegen.stored_sizes import bytes_of
 from backpass.codegen.text import Module
 from backpass.codegen.workspace import Workspace
-from backpass.ir import Value
 from backpass.loops import Gemm, LoopKernel
 
 ARENA = 0  # the slot of the arena; the caller's arrays and constants follow
@@ -85,7 +84,9 @@ class Assembler:
 
     def build(self) -> Assembly:
         """Emit everything."""
-        functions = [self._function(s) if isinstance(s, Bound) else None for s in self.arranged.steps]
+        functions = [
+            self._function(s) if isinstance(s, Bound) else None for s in self.arranged.steps
+        ]
         blocks, regions = self._blocks(functions)
         plan = plan_arena(blocks)
         verify_plan(blocks, plan)
@@ -332,6 +333,3 @@ def _parallel(step: Step) -> bool:
         return False
     kernel = step.kernel
     return kernel.schedule.parallel if isinstance(kernel, LoopKernel) else kernel.parallel
-
-
-__all__ = ["ARENA", "Assembler", "Assembly", "Home", "Segment", "Value"]

@@ -1,8 +1,8 @@
 """Conversions between dtypes as NumPy's `astype` does them on x86.
 
-Floats beyond an integer's range give what the processor gives: the smallest int32 or int64, of which
-smaller integers keep the low bits; unsigned ones of 32 and 64 bits are reached by taking off 2^31 or
-2^63. LLVM leaves these cases undefined, so they are selected here. float16 is converted by
+Floats beyond an integer's range give what the processor gives: the smallest int32 or int64, of
+which smaller integers keep the low bits; unsigned ones of 32 and 64 bits are reached by taking off
+2^31 or 2^63. LLVM leaves these cases undefined, so they are selected here. float16 is converted by
 instructions where the machine has FMA (it then has these too), else by integer arithmetic.
 """
 
@@ -25,7 +25,7 @@ def cast(x: Lanes, dtype: DType) -> Lanes:
     if source == dtype:
         return x
     if source == F16:
-        return cast(widen_half(x), dtype) if dtype != F32 else widen_half(x)
+        return _from_half(x, dtype)
     if dtype == BOOL:
         return x.differs(0)
     if source == BOOL:
@@ -55,6 +55,13 @@ def resize(x: Lanes, dtype: DType) -> Lanes:
 def reinterpret(x: Lanes, dtype: DType) -> Lanes:
     """The same bits under another integer dtype: LLVM's integers have no sign."""
     return Lanes(x.f, type(x.reg)(x.reg.name, dtype, x.width))
+
+
+def _from_half(x: Lanes, dtype: DType) -> Lanes:
+    wide = widen_half(x)
+    if dtype.kind == "u" and dtype.itemsize == 4:
+        return resize(_truncated(wide, I64), dtype)  # so NaN and infinity give 0
+    return cast(wide, dtype)
 
 
 def _from_bool(x: Lanes, dtype: DType) -> Lanes:
@@ -114,7 +121,7 @@ def narrow_to_half(x: Lanes) -> Lanes:
 
 
 def round_to_odd(x: Lanes) -> Lanes:
-    """float64 to float32 with the last bit set where it is inexact: rounding again is then right."""
+    """float64 to float32, the last bit set where inexact: rounding it again is then right."""
     bits = x.bits()
     lost = bits & ((1 << 29) - 1)
     kept = (bits & ~((1 << 29) - 1)) | where(lost.differs(0), bits.const(1 << 29), 0)

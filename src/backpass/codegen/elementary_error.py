@@ -1,8 +1,9 @@
 """The error function and its relations, in float64, and erf in float32 too.
 
-erf x = x + x P(x^2) up to 1, and 1 - e^-Q(x) above, where Q = -log erfc is smooth: its polynomial needs
-little accuracy where erfc is small. erfc x = e^(-x^2) erfcx x, and (1 + 2 x) erfcx x is a polynomial in
-t = (x - 4) / (x + 4) for all x >= 0 (Shepherd & Laframboise 1981). All are minimax polynomials.
+erf x = x + x P(x^2) up to 1, and 1 - e^-Q(x) above, where Q = -log erfc is smooth: its polynomial
+needs little accuracy where erfc is small. erfc x = e^(-x^2) erfcx x, and (1 + 2 x) erfcx x is a
+polynomial in t = (x - 4) / (x + 4) for all x >= 0 (Shepherd & Laframboise 1981). All polynomials
+are minimax.
 """
 
 from __future__ import annotations
@@ -175,4 +176,5 @@ def log_ndtr(x: Lanes) -> Lanes:
     total, lost = two_sum(x.const(1.0), where(x > 0.0, -small, small - 1.0))
     y = log_of_positive(where(far, ratio, total), where(far, 0.0, lost))
     y = y - where(far, bounded * bounded * 0.5, 0.0)
-    return where(x < -1e150, -(x * x) * 0.5, y)
+    y = where(y.equals(0.0), -0.0, y)
+    return where(x < -1e150, (x * -0.5) * x, y)

@@ -1,9 +1,9 @@
 """exp and what is made of it: exp2, expm1, sinh, cosh, tanh, logistic, in float32 and float64.
 
-x = n ln 2 + r with |r| <= ln(2) / 2; e^r - 1 = r + r^2 q(r), q a minimax polynomial (Remez exchange in
-50 digits); then a scaling by 2^n through the exponent bits. n comes out of the low bits of
-x / ln 2 + 1.5 * 2^52, so no conversion to integers is needed. ln 2 is split so that n times its
-upper part is exact (Cody & Waite 1980).
+x = n ln 2 + r with |r| <= ln(2) / 2; e^r - 1 = r + r^2 q(r), q a minimax polynomial (Remez exchange
+in 50 digits, as all polynomials of these files); then a scaling by 2^n through the exponent bits. n
+comes out of the low bits of x / ln 2 + 1.5 * 2^52, so no conversion to integers is needed. ln 2 is
+split so that n times its upper part is exact (Cody & Waite 1980).
 """
 
 from __future__ import annotations
@@ -62,15 +62,19 @@ TANH_LIMIT = {4: 10.0, 8: 22.0}
 TINY = {4: 2.0**-13, 8: 2.0**-28}
 
 
-def reduced(x: Lanes, low: Lanes | None = None) -> tuple[Lanes, Lanes]:
-    """(t, p): the bits of t end in n, and p = e^r - 1, where x + low = n ln 2 + r."""
+def reduced(x: Lanes) -> tuple[Lanes, Lanes, Lanes]:
+    """(t, high, low): the bits of t end in n, and x = n ln 2 + high + low; high is exact."""
     upper, lower = LN_2_PARTS[x.size]
     t = fma(x, LOG2_E, x.const(magic(x.dtype)))
     n = t - magic(x.dtype)
-    r = fma(n, -lower, fma(n, -upper, x))
-    if low is not None:
-        r = r + low
-    return t, expm1_near_zero(r)
+    return t, fma(n, -upper, x), n * -lower
+
+
+def exp_reduced(x: Lanes, low: Lanes | None = None) -> tuple[Lanes, Lanes]:
+    """(t, e^r), where the bits of t end in n and x + low = n ln 2 + r."""
+    t, high, rest = reduced(x)
+    r = high + (rest if low is None else rest + low)
+    return t, expm1_near_zero(r) + 1.0
 
 
 def expm1_near_zero(r: Lanes) -> Lanes:
@@ -94,14 +98,14 @@ def scaled(y: Lanes, t: Lanes) -> Lanes:
 def exp(x: Lanes, low: Lanes | None = None) -> Lanes:
     """e^(x + low), where low is a small correction of x."""
     lowest, highest = EXP_RANGE[x.size]
-    t, p = reduced(at_least(at_most(x, highest), lowest), low)
-    return scaled(p + 1.0, t)
+    t, y = exp_reduced(at_least(at_most(x, highest), lowest), low)
+    return scaled(y, t)
 
 
 def exp_of_negative(x: Lanes, low: Lanes | None = None) -> Lanes:
     """e^(x + low) for x <= 0 where the result is a normal number."""
-    t, p = reduced(x, low)
-    return (p + 1.0) * power_of_two(t, 0)
+    t, y = exp_reduced(x, low)
+    return y * power_of_two(t, 0)
 
 
 def exp2(x: Lanes) -> Lanes:
@@ -115,9 +119,11 @@ def exp2(x: Lanes) -> Lanes:
 
 def quarter_expm1(x: Lanes) -> Lanes:
     """(e^x - 1) / 4 for x up to SINH_LIMIT: the quarter keeps 2^n finite."""
-    t, p = reduced(x)
+    t, high, low = reduced(x)
+    r = high + low
+    tail = fma(r * r, polynomial(r, EXP_TAIL[r.size]), low)
     scale = power_of_two(t, -2)
-    return fma(p, scale, scale - 0.25)
+    return fma(tail, scale, fma(high, scale, scale - 0.25))
 
 
 def expm1(x: Lanes) -> Lanes:
@@ -130,7 +136,8 @@ def sinh(x: Lanes) -> Lanes:
     """(t + t / (t + 1)) / 2 with t = e^|x| - 1."""
     size = abs(x)
     half = quarter_expm1(at_most(size, SINH_LIMIT[x.size])) * 2.0
-    y = half + half / fma(half, 2.0, half.const(1.0))
+    part = at_most(half, 2.0**60)  # from there on the quotient is 1/2
+    y = half + part / fma(part, 2.0, part.const(1.0))
     return where(size < TINY[x.size], x, copy_sign(y, x))
 
 

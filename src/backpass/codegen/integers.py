@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from backpass.codegen.casts import reinterpret
-from backpass.codegen.lanes import Lanes, where
+from backpass.codegen.lanes import Lanes, repeat, where
 from backpass.codegen.text import DType
 
 UNSIGNED = {1: "uint8", 2: "uint16", 4: "uint32", 8: "uint64"}
@@ -90,3 +90,14 @@ def reciprocal(x: Lanes) -> Lanes:
 def bit_count(x: Lanes) -> Lanes:
     """The bits that are set in |x|, in x's type."""
     return reinterpret(abs(x).intrinsic("ctpop"), _unsigned(x.dtype))
+
+
+def power(x: Lanes, n: Lanes) -> Lanes:
+    """x^n of unsigned integers, by squaring."""
+
+    def step(result: Lanes, square: Lanes, left: Lanes) -> tuple[Lanes, list[Lanes]]:
+        result = where((left & 1).differs(0), result * square, result)
+        left = left >> 1
+        return left.differs(0), [result, square * square, left]
+
+    return repeat([x.const(1), x, n], step)[0]

@@ -1,7 +1,7 @@
 """Lanes: a register with Python's operators, in which the elementary functions are written.
 
 `x * y + 1.0` appends an fmul and an fadd; nothing is folded, reordered or contracted. `fma` is the
-one fused operation, and where the module says that the machine has none (`Module.fused` False) it is
+one fused operation; where the module says that the machine has none (`Module.fused` False) it is
 a product and a sum, and `two_product` splits its factors instead (Dekker 1971). Only instructions
 that stay vector instructions on AVX2 and AVX-512 are used, and no call of libm.
 Next: `elementary.py`, the functions; `arithmetic.py`, which of them a primitive is.
@@ -340,3 +340,27 @@ def rarely(
         text = f"phi {x.reg.type} [ {x.reg.name}, %{before} ], [ {y.reg.name}, %{after} ]"
         results.append(Lanes(f, f.let(text, x.dtype, x.width)))
     return results
+
+
+def repeat(
+    start: Sequence[Lanes], step: Callable[..., tuple[Lanes, Sequence[Lanes]]]
+) -> list[Lanes]:
+    """`step(*values)` gives (whether to go on, the next values); it runs until no lane goes on.
+
+    As with `rarely`, the function goes on in a new block.
+    """
+    f = start[0].f
+    before, loop, done = f.block, f.label("repeat"), f.label("done")
+    following = [f.fresh() for _ in start]
+    f.emit(f"br label %{loop}")
+    f.begin(loop)
+    values: list[Lanes] = []
+    for x, name in zip(start, following, strict=True):
+        text = f"phi {x.reg.type} [ {x.reg.name}, %{before} ], [ {name}, %{loop} ]"
+        values.append(Lanes(f, f.let(text, x.dtype, x.width)))
+    more, found = step(*values)
+    for x, name in zip(found, following, strict=True):
+        f.emit(f"{name} = bitcast {x.reg} to {x.reg.type}")
+    f.emit(f"br i1 {any_lane(more)}, label %{loop}, label %{done}")
+    f.begin(done)
+    return list(found)

@@ -22,6 +22,7 @@ from backpass.codegen.entry import ArgumentSpec, Context, Entry, fitting, make_e
 from backpass.codegen.lower import lower
 from backpass.codegen.lower.elements import Key, key_of
 from backpass.codegen.lower.groups import is_view
+from backpass.codegen.lower.schedule import Bound
 from backpass.codegen.machine import host
 from backpass.ir import Graph, TensorType, Value, show
 from backpass.ir.graph import Array, array_of
@@ -103,11 +104,7 @@ class Program:
     def _native(self, segment: Segment, single: bool) -> _Native:
         """The entry of a segment; what never changes is bound once."""
         fixed = set(self._constants) | ({ARENA} if single else set())
-        written = {
-            self.assembly.homes[k].slot
-            for step in segment.steps
-            for k in _written(step)
-        }
+        written = {self.assembly.homes[k].slot for step in segment.steps for k in writes(step)}
         specs: list[ArgumentSpec] = []
         for slot in segment.slots:
             if slot not in fixed:
@@ -116,9 +113,7 @@ class Program:
                     t = TensorType(self._arena.shape, BYTE)
                 specs.append(ArgumentSpec(slot, t.dtype, t.shape, slot in written))
         short = self.work() < SHORT_WORK
-        context = Context(
-            len(self._types), tuple(specs), parallel=segment.parallel, short=short
-        )
+        context = Context(len(self._types), tuple(specs), parallel=segment.parallel, short=short)
         for slot in segment.slots:
             if slot in self._constants:
                 context.bind(slot, self._constants[slot])
@@ -130,7 +125,7 @@ class Program:
 
     def work(self) -> int:
         """Operations of one call, weighed: what it takes grows with it."""
-        return sum([step.work for step in self.arranged.steps if not _is_call(step)])
+        return sum([step.work for step in self.arranged.steps if isinstance(step, Bound)])
 
     # -- running
 
@@ -222,7 +217,7 @@ class Program:
     def _array(self, home: Home, t: TensorType, table: dict[int, Any]) -> Array:
         if home.slot != ARENA:
             return table[home.slot]
-        arena = table[ARENA] if ARENA in table else self._arena
+        arena = table.get(ARENA, self._arena)
         return arena[home.offset : home.offset + t.nbytes].view(t.dtype).reshape(t.shape)
 
     def __str__(self) -> str:
@@ -239,16 +234,6 @@ def aligned_bytes(size: int) -> Array:
 def _plain(array: Array) -> Array:
     """A constant as kernels read it."""
     return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
-
-
-def _written(step: Any) -> list[Key]:
-    from_kernel = step.kernel.buffers
-    memory = [b for b in from_kernel if b.space.value == "memory"]
-    return [k for b, k in zip(memory, step.keys, strict=True) if b.written]
-
-
-def _is_call(step: Any) -> bool:
-    return not hasattr(step, "kernel")
 
 
 def compile_graph(graph: Graph, updates: Mapping[int, int] | None = None) -> Program:

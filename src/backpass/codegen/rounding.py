@@ -1,7 +1,7 @@
 """Arithmetic of floats that is exact or a question of bits: remainders, neighbours, exponents.
 
-fmod is exact for any quotient: its multiples of y are taken off 2^51 at a time, in a loop apart that is
-entered only where a quotient is that large. floor_divide and remainder then follow NumPy's divmod.
+fmod is exact for any quotient: multiples of y are taken off by up to 2^51 at a time, in a loop that
+runs again only where a quotient is that large. floor_divide and remainder follow NumPy's divmod.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from backpass.codegen.lanes import (
     I64,
     MANTISSA,
     Lanes,
-    any_lane,
     at_least,
     at_most,
     copy_sign,
     floor,
     from_bits,
+    repeat,
     sign_bit,
     truncate,
     two_product,
@@ -45,27 +45,19 @@ def fmod(x: Lanes, y: Lanes) -> Lanes:
 
 def _reduced(x: Lanes, y: Lanes) -> Lanes:
     """fmod of x >= 0 and y > 0, both finite: a loop that mostly runs once."""
-    f = x.f
     y_exponent = _exponent_field(y)
-    before, loop, done = f.block, f.label("remainder"), f.label("done")
-    start = Lanes(f, x.reg)
-    following = f.fresh()
-    f.emit(f"br label %{loop}")
-    f.begin(loop)
-    text = f"phi {x.reg.type} [ {start.reg.name}, %{before} ], [ {following}, %{loop} ]"
-    rest = Lanes(f, f.let(text, F64, x.width))
-    # y 2^power is below rest by at least 2^50, or it is y
-    power = at_least(_exponent_field(rest) - y_exponent - QUOTIENT_BITS, 0)
-    half = power.shift_right(1)
-    step = y * _two_to(half) * _two_to(power - half)
-    quotient = truncate(rest / step)
-    product, error = two_product(quotient, step)
-    left = (rest - product) - error
-    left = where(left < 0.0, left + step, left)
-    f.emit(f"{following} = select i1 true, {left.reg}, {left.reg}")
-    f.emit(f"br i1 {any_lane(power > 0)}, label %{loop}, label %{done}")
-    f.begin(done)
-    return left
+
+    def step(rest: Lanes) -> tuple[Lanes, list[Lanes]]:
+        # y 2^power is below rest by at least 2^50, or it is y
+        power = at_least(_exponent_field(rest) - y_exponent - QUOTIENT_BITS, 0)
+        half = power.shift_right(1)
+        multiple = y * _two_to(half) * _two_to(power - half)
+        quotient = truncate(rest / multiple)
+        product, error = two_product(quotient, multiple)
+        left = (rest - product) - error
+        return power > 0, [where(left < 0.0, left + multiple, left)]
+
+    return repeat([x], step)[0]
 
 
 def _two_to(power: Lanes) -> Lanes:
@@ -104,7 +96,7 @@ def remainder(x: Lanes, y: Lanes) -> Lanes:
 
 
 def nextafter(x: Lanes, y: Lanes) -> Lanes:
-    """The neighbour of x on the way to y; y where they are equal (in float16 x: of zeros of two signs)."""
+    """The neighbour of x on the way to y; y where they are equal (x in float16)."""
     a, b = (cast(v, F32) if v.dtype == F16 else v for v in (x, y))
     bits = x.bits()
     outward = (b > a).op("xor", a < 0.0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from backpass.codegen.arrange import Step
-from backpass.codegen.lower.elements import Key
+from backpass.codegen.lower.elements import Key, Named
 from backpass.codegen.lower.lower import Call
 from backpass.ir import Node, Value
 from backpass.loops import Space
@@ -15,9 +15,9 @@ def bytes_of(key: Key, step: Step) -> int:
         return key.types[0].nbytes
     if isinstance(key, Value):
         return key.type.nbytes
-    node, index = key
-    if isinstance(node, Node):
-        return node.types[int(index)].nbytes
+    if not isinstance(key, Named):
+        node, index = key
+        return node.types[index].nbytes
     assert not isinstance(step, Call)
     memory = [b for b in step.kernel.buffers if b.space is Space.MEMORY]
     buffer = memory[step.keys.index(key)]

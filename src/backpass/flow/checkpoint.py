@@ -12,6 +12,7 @@ are those of the forward pass.
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -20,7 +21,6 @@ import numpy as np
 
 from backpass.ir import (
     Graph,
-    Lowering,
     Node,
     Operand,
     Primitive,
@@ -33,10 +33,10 @@ from backpass.ir import (
 )
 from backpass.ir.graph import Params, apply, live_scopes
 from backpass.prims.barrier import barrier
-from backpass.prims.rules import lead
+from backpass.prims.rules import INTERPRETED, lead
 from backpass.trace import Tracer, bound, capture, evaluate, to_result
 from backpass.trace.capture import apply_primitive
-from backpass.trace.memory import join
+from backpass.trace.shared import share, share_memory
 from backpass.transforms.batch import apply_batched
 from backpass.transforms.reverse import fresh_leaf, pull_back
 from backpass.tree import flatten, unflatten
@@ -80,7 +80,7 @@ def _behind_barrier(inputs: Sequence[Operand], cts: Sequence[Operand | None]) ->
     kinds = {s.kind for ct in triggers for s in ct.scopes if s.alive}
     if ScopeKind.LINEAR in kinds:
         return inputs
-    return barrier(*inputs, *triggers, count=len(inputs))
+    return [barrier(x, *triggers) for x in inputs]
 
 
 def _again(node: Node, inputs: tuple[Operand, ...]) -> Sequence[Operand]:
@@ -128,7 +128,7 @@ checkpointed = Primitive(
     reference=_results,
     vjp=_pull,
     batch=_batch,
-    lower=Lowering.ALIAS,
+    lower=INTERPRETED,
     single=False,
 )
 
@@ -155,9 +155,9 @@ class _Inside:
             return x
         if x not in self.inner:
             inner = self.entered(x)
-            for other, its in self.inner.items() if x.family is not None else ():
-                if other.family is x.family:
-                    join(inner, its)
+            for other, its in self.inner.items() if share_memory(x, x) else ():
+                if share_memory(x, other):
+                    share(inner, its)
             self.inner[x] = inner
             self.arguments[inner] = x, inner.value
         return self.inner[x]
@@ -193,10 +193,10 @@ class _Inside:
                 outside[x].rebind(v)
             else:
                 outside[x] = Tracer(replace(v, weak=x.value.weak), scalar=x.is_scalar)
-        families: dict[int, Tracer] = {}
-        for x, outer in outside.items():
-            if x.family is not None:
-                join(outer, families.setdefault(id(x.family), outer))
+        shared = [x for x in outside if share_memory(x, x)]
+        for x, y in itertools.combinations(shared, 2):
+            if share_memory(x, y):
+                share(outside[y], outside[x])
         return [self._left(x, outside) for x in found]
 
     def _traced_outside(self, x: Tracer) -> bool:

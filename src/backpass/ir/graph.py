@@ -198,7 +198,6 @@ class Lowering(Enum):
 
     ELEMENTWISE = "each element alone: fused, where `codegen/arithmetic.py` knows its name"
     VIEW = "another order of the same elements: folded into how they are read"
-    ALIAS = "output k is input k: nothing is computed"
     PAD = "a view with a border of zeros: a guarded read"
     PIECES = "an array put together from parts: one store each"
     REDUCTION = "a fold over `axes`"

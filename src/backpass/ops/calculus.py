@@ -14,7 +14,6 @@ import numpy as np
 from backpass.dtypes import at_least_float, common
 from backpass.errors import ShapeError
 from backpass.ir import Operand
-from backpass.ops.elementwise import ufunc
 from backpass.ops.elementwise import where as choose
 from backpass.ops.indexing import take
 from backpass.ops.joining import concatenate
@@ -32,6 +31,7 @@ from backpass.ops.operand import (
 from backpass.ops.reduction import cumprod, cumsum, sum_
 from backpass.ops.shape import ravel, reshape
 from backpass.ops.sorting import argsort, searchsorted
+from backpass.ops.ufuncs import ufunc
 from backpass.prims import elementwise as el
 from backpass.prims.rules import full_like, zeros_like
 from backpass.prims.shape import flip, pad, take_range

@@ -14,11 +14,12 @@ import numpy as np
 from backpass.dtypes import common
 from backpass.errors import UnsupportedError
 from backpass.ir import Operand, Value
-from backpass.ops.elementwise import clip, ufunc
+from backpass.ops.elementwise import clip
 from backpass.ops.indexing import getitem, take_along_axis
 from backpass.ops.joining import concatenate, stack
 from backpass.ops.operand import broadcast_shape, broadcast_to, cast_to, dtype_of, operand, shape_of
 from backpass.ops.shape import broadcast_arrays, by_places, ravel, reshape, size_of
+from backpass.ops.ufuncs import ufunc
 from backpass.prims.index import gather
 
 Function = Callable[..., Any]

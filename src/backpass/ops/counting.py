@@ -16,7 +16,6 @@ import numpy as np
 from backpass.dtypes import common, promotable, ufunc_dtypes
 from backpass.errors import TracingError, UnsupportedError
 from backpass.ir import Operand, Value
-from backpass.ops.elementwise import ufunc
 from backpass.ops.elementwise import where as choose
 from backpass.ops.indexing import getitem
 from backpass.ops.operand import (
@@ -30,6 +29,7 @@ from backpass.ops.operand import (
 from backpass.ops.reduction import all_, any_
 from backpass.ops.shape import ravel, reshape
 from backpass.ops.sorting import searchsorted
+from backpass.ops.ufuncs import ufunc
 from backpass.prims import elementwise as el
 from backpass.prims.index import gather, scatter_add
 from backpass.prims.rules import full_like

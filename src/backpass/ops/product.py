@@ -14,7 +14,6 @@ import numpy as np
 from backpass.dtypes import common
 from backpass.errors import ShapeError
 from backpass.ir import Operand
-from backpass.ops.elementwise import ufunc
 from backpass.ops.indexing import diagonal, take
 from backpass.ops.operand import (
     axis_of,
@@ -27,6 +26,7 @@ from backpass.ops.operand import (
 )
 from backpass.ops.reduction import sum_
 from backpass.ops.shape import expand_dims, moveaxis, ravel, reshape, transpose
+from backpass.ops.ufuncs import ufunc
 from backpass.prims.contract import contract
 from backpass.prims.rules import reduce_sum
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from backpass.dtypes import at_least_float, is_float
 from backpass.errors import UnsupportedError
-from backpass.ir import Operand, Primitive
+from backpass.ir import Operand, Primitive, Value
 from backpass.ops.elementwise import nan_to_num
 from backpass.ops.elementwise import where as choose
 from backpass.ops.operand import (
@@ -299,7 +299,7 @@ def _nan_where(function: Function) -> Function:
 def average(
     a: Any, axis: Axis = None, weights: Any = None, returned: bool = False, *, keepdims: Any = False
 ) -> Any:
-    """Weighted mean over `axis`."""
+    """Weighted mean over `axis`; NaN under jit where the weights sum to zero, else an error."""
     x = operand(a)
     if weights is None:
         y = mean(x, axis, keepdims=keepdims)
@@ -316,6 +316,9 @@ def average(
         others = tuple([i for i in range(len(shape_of(x))) if i not in axes])
         w = broadcast(w, shape=shape_of(x), axes=others)
     total = sum_(w, axis, keepdims=keepdims)
+    known = total.array if type(total) is Value else total
+    if known is not None and np.any(known == 0):
+        raise ZeroDivisionError("Weights sum to zero, can't be normalized")  # NumPy's words
     y = el.div(sum_(el.mul(x, w), axis, keepdims=keepdims), total)
     return (y, total) if returned else y
 

@@ -13,13 +13,14 @@ import numpy as np
 from backpass.dtypes import at_least_float, common
 from backpass.errors import ShapeError
 from backpass.ir import Operand
-from backpass.ops.elementwise import clip, ufunc
+from backpass.ops.elementwise import clip
 from backpass.ops.indexing import diag, getitem
 from backpass.ops.joining import concatenate, stack
 from backpass.ops.operand import broadcast_to, cast_to, dtype_of, operand, refuse_option, shape_of
 from backpass.ops.product import matmul, outer
 from backpass.ops.reduction import average, safe_sqrt, sum_
 from backpass.ops.shape import atleast_2d, moveaxis, reshape, transpose
+from backpass.ops.ufuncs import ufunc
 from backpass.prims import elementwise as el
 from backpass.prims.linalg import pinv
 from backpass.prims.rules import full_like

@@ -13,13 +13,14 @@ import numpy as np
 
 from backpass.errors import UnsupportedError
 from backpass.ir import Operand
-from backpass.ops.elementwise import clip, ufunc
+from backpass.ops.elementwise import clip
 from backpass.ops.elementwise import where as choose
 from backpass.ops.indexing import setitem, take
 from backpass.ops.operand import broadcast_to, cast_to, dtype_of, operand, shape_of
 from backpass.ops.reduction import cumsum
 from backpass.ops.shape import ravel, reshape
 from backpass.ops.sorting import partition, sort
+from backpass.ops.ufuncs import ufunc
 from backpass.prims import elementwise as el
 from backpass.prims.rules import full_like
 

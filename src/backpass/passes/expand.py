@@ -26,7 +26,6 @@ from backpass.prims.contract import contract
 
 Answer = tuple[Value, ...] | None
 ONE_HOT = 4096  # positions of a row that are compared rather than read at an index
-NARROW_SUM = 4  # a product so narrow and shallow that its sum is written out
 
 
 def expand(graph: Graph) -> Graph:
@@ -85,11 +84,7 @@ def _product(node: Node) -> Answer:
     shape = (*node.types[0].shape, *x.shape[x.ndim - n_sum :])
     deep = range(n_out, n_out + n_sum)
     left = _spread(x, shape, (*range(n_batch + len(x_free)), *deep), node)
-    right = _spread(
-        y, shape, (*range(n_batch), *range(n_batch + len(x_free), n_out), *deep), node
-    )
-    if x.dtype.kind != "f":
-        left, right = left, right
+    right = _spread(y, shape, (*range(n_batch), *range(n_batch + len(x_free), n_out), *deep), node)
     multiplied = made(el.mul, (left, right), node.source)
     return (_folded(ru.reduce_sum, multiplied, tuple(deep), node),)
 
@@ -152,7 +147,11 @@ def _at_index(node: Node, index: Value, shape: tuple[int, ...], axis: int) -> Va
 def _gather(node: Node) -> Answer:
     source, *indices = node.inputs
     axis = _single_axis(indices, source.shape)
-    if axis is None or source.shape[axis] > ONE_HOT or source.dtype.name not in ("float32", "float64"):
+    if (
+        axis is None
+        or source.shape[axis] > ONE_HOT
+        or source.dtype.name not in ("float32", "float64")
+    ):
         return None
     chosen = _at_index(node, indices[axis], source.shape, axis)
     kept = made(el.select, (chosen, source, _number(0, source)), node.source)
@@ -175,7 +174,7 @@ def _scatter(node: Node) -> Answer:
 
 def _argument(node: Node) -> Answer:
     """argmax: the first position that holds the maximum, or a NaN if there is one."""
-    x, axis = node.inputs[0], node.params["axis"]
+    x, axis = node.inputs[0], int(node.params["axis"])
     if not x.type.size or x.dtype.name not in ("float32", "float64", "int64", "int32"):
         return None
     fold = rd.reduce_max if node.primitive is rd.argmax else rd.reduce_min
@@ -184,7 +183,7 @@ def _argument(node: Node) -> Answer:
     hit = made(el.equal, (x, _spread(best, x.shape, others, node)), node.source)
     if x.dtype.kind == "f":
         hit = made(el.logical_or, (hit, made(el.isnan, (x,), node.source)), node.source)
-    n = x.shape[axis]
+    n: int = x.shape[axis]
     positions = _spread(constant(np.arange(n)), x.shape, (axis,), node)
     far = made(el.select, (hit, positions, _number(n, positions)), node.source)
     return (_folded(rd.reduce_min, far, (axis,), node),)

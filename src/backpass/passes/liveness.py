@@ -14,8 +14,6 @@ from collections.abc import Sequence
 
 from backpass.ir import Graph, Lowering, Value
 
-VIEWS = (Lowering.VIEW, Lowering.ALIAS)
-
 Steps = Sequence[Sequence[int]]
 
 
@@ -105,8 +103,8 @@ def flow_of(graph: Graph) -> Flow:
         reads.append(list(dict.fromkeys([b for b in below if b is not None])))
         makes.append([])
         for k, kind in enumerate(node.types):
-            if node.primitive.lower in VIEWS:
-                buffers[i, k] = below[k]
+            if node.primitive.lower is Lowering.VIEW:
+                buffers[i, k] = below[0]
                 continue
             buffers[i, k] = len(sizes)
             makes[i].append(len(sizes))

@@ -22,7 +22,15 @@ from backpass.ir import (
 )
 from backpass.ir.graph import Array, Params, Partial, Pulled
 from backpass.prims.elementwise import equal, select
-from backpass.prims.rules import INTERPRETED, batch_one, broadcast, jointly, lead, no_gradient, zeros_like
+from backpass.prims.rules import (
+    INTERPRETED,
+    batch_one,
+    broadcast,
+    jointly,
+    lead,
+    no_gradient,
+    zeros_like,
+)
 
 Ints = tuple[int, ...]
 INTEGER_INDEX = NotDifferentiable("integer index")

@@ -126,7 +126,8 @@ def _right_class(share: float) -> str:
 
 
 def _wrong_class(share_of_worst: float) -> str:
-    return f"e{math.ceil(share_of_worst * _WRONG_STEPS)}"
+    """The nearest step, so that one error in classes of about one size has one colour."""
+    return f"e{max(round(share_of_worst * _WRONG_STEPS), int(share_of_worst > 0))}"
 
 
 def _cell(

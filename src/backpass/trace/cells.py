@@ -10,6 +10,7 @@ into the compiled program.
 from __future__ import annotations
 
 import threading
+import traceback
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeGuard, runtime_checkable
@@ -93,10 +94,19 @@ def bound(
         # NumPy turns what a Tracer says when it is written into a plain array's element into
         # "setting an array element with a sequence"; say the reason instead.
         if isinstance(error.__cause__, TracingError):
-            raise TracingError(str(error.__cause__)) from error
+            raise TracingError(
+                f"a traced value cannot be an element of a plain NumPy array (at {_place(error)}): "
+                "make the array with bp.numpy.zeros, bp.numpy.array or np.zeros_like(x)"
+            ) from error
         raise
     finally:
         _current.overlay = outer
+
+
+def _place(error: BaseException) -> str:
+    """The line that raised an error."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{last.filename}:{last.lineno} in {last.name}"
 
 
 def is_bound() -> bool:

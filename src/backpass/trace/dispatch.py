@@ -28,6 +28,7 @@ from backpass.ops import (
     sorting,
     special,
     statistics,
+    ufuncs,
     writing,
 )
 
@@ -61,6 +62,7 @@ METHODS: dict[str, Function] = {
     **counting.METHODS,
 }
 UFUNCS: dict[np.ufunc, Function] = {
+    **ufuncs.UFUNCS,
     **elementwise.UFUNCS,
     **product.UFUNCS,
     **counting.UFUNCS,

@@ -6,12 +6,12 @@ code means the same or raises an AliasError. Where the answer depends on strides
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from backpass.ir import Value
 from backpass.ops import creation, elementwise, indexing, product, shape
+from backpass.ops.index_parts import is_view
 from backpass.trace.dispatch import VIEWS
 
 Function = Callable[..., Any]
@@ -41,7 +41,7 @@ def index_gives_view(index: Any, ndim: int) -> bool:
     """Whether x[index] is a view in NumPy. A traced integer counts as a scalar, as it is there."""
     parts = index if isinstance(index, tuple) else (index,)
     plain = tuple([0 if _is_traced_integer(part) else part for part in parts])
-    return indexing.is_view(plain, ndim)
+    return is_view(plain, ndim)
 
 
 def _is_traced_integer(part: Any) -> bool:
@@ -51,16 +51,3 @@ def _is_traced_integer(part: Any) -> bool:
 def index_gives_array(index: Any) -> bool:
     """Whether x[index] is an array in NumPy even where its rank is 0: with an Ellipsis."""
     return index is Ellipsis or (isinstance(index, tuple) and any([p is Ellipsis for p in index]))
-
-
-def join(view: Any, base: Any) -> None:
-    """Note that NumPy would let these two Tracers share memory."""
-    if view is base:
-        return
-    family: list[weakref.ref[Any]] | None = base.family
-    if family is None:
-        family = base.family = [weakref.ref(base)]
-    elif len(family) > 64 and not len(family) & (len(family) - 1):  # at powers of two
-        family[:] = [r for r in family if r() is not None]
-    family.append(weakref.ref(view))
-    view.family = family

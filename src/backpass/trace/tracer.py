@@ -2,27 +2,25 @@
 
 `np.*` on a Tracer arrives in `__array_ufunc__` or `__array_function__`, which look up a function of
 `ops/` in `dispatch.py`. In-place code (`x[i] = v`, `x += y`, `out=x`) gives the Tracer another
-Value. Where NumPy would share memory between two arrays, writing to one makes the other stale:
-using it raises an AliasError that names both lines, since it would read old values here and new
-ones in NumPy. A Tracer lives inside a transform only.
+Value: see `shared`. What Python needs as a number is in `concrete`. A Tracer lives inside a
+transform only.
 """
 
 from __future__ import annotations
 
-import math
-import weakref
 from collections.abc import Callable, Iterator
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
-from backpass.errors import AliasError, TracingError, UnsupportedError, instead_of_torch
-from backpass.ir import Operand, SourceLine, Value, array_of, is_live, leaf, type_of
-from backpass.ir.graph import ScopeKind, user_line
+from backpass.errors import TracingError, UnsupportedError, instead_of_torch
+from backpass.ir import Operand, Value, array_of, is_live
+from backpass.ir.graph import user_line
 from backpass.ops import indexing
 from backpass.ops import shape as shape_ops
 from backpass.ops.operand import broadcast_to, cast_to, operand
 from backpass.trace.callables import CALLABLES
+from backpass.trace.concrete import Concrete
 from backpass.trace.dispatch import (
     FUNCTIONS,
     INSPECTION,
@@ -31,61 +29,26 @@ from backpass.trace.dispatch import (
     WRITING_METHODS,
 )
 from backpass.trace.flat import Flat
-from backpass.trace.memory import (
-    ARRAYS,
-    gives_view,
-    index_gives_array,
-    index_gives_view,
-    join,
-)
+from backpass.trace.memory import ARRAYS, gives_view, index_gives_array, index_gives_view
+from backpass.trace.shared import share, share_as_index
 from backpass.trace.ufuncs import call_ufunc, masked_ufunc, ufunc_method
 
 # Methods whose result is an array where the array they are called on is one, even of rank 0.
 KEEPS_KIND = frozenset({"copy", "astype"})
 
 
-class Tracer(np.lib.mixins.NDArrayOperatorsMixin):
+class Tracer(Concrete, np.lib.mixins.NDArrayOperatorsMixin):
     """A traced array. It answers to NumPy's functions, operators and array methods."""
 
-    __slots__ = ("__weakref__", "_origin", "_scalar", "_stale", "_value", "family")
+    __slots__ = ()
     __array_priority__ = 1000
 
-    def __init__(self, value: Value, *, scalar: bool = True) -> None:
-        self._value = value
-        self._scalar = scalar and not value.type.shape  # a NumPy scalar: never written in place
-        self.family: list[weakref.ref[Tracer]] | None = None  # all that share memory: one list
-        self._stale: tuple[SourceLine | None, SourceLine | None] | None = None
-        self._origin: tuple[Tracer, Any] | None = None  # the array and index that this is a view of
-
     # -- what it is
-
-    @property
-    def value(self) -> Value:
-        """The Value; raises AliasError if memory that NumPy shares with it was written since."""
-        if self._stale is not None:
-            made, written = self._stale
-            raise AliasError(
-                "this array shares memory with another in NumPy (made at "
-                f"{made or self._value.node}), and the other was written in place at {written}; "
-                "traced arrays do not share memory. "
-                "Copy before writing (x.copy()), or read again after it"
-            )
-        return self._value
-
-    @property
-    def is_stale(self) -> bool:
-        """Whether memory that NumPy shares with it was written since, so that reading it raises."""
-        return self._stale is not None
 
     @property
     def __class__(self) -> type:  # pyright: ignore[reportIncompatibleMethodOverride]
         """What NumPy would have here, for isinstance(x, np.ndarray); type(x) is Tracer."""
         return (self._value.weak or self.dtype.type) if self._scalar else np.ndarray
-
-    @property
-    def is_scalar(self) -> bool:
-        """Whether NumPy would have a scalar here, which nothing can be written to."""
-        return self._scalar
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -161,94 +124,6 @@ class Tracer(np.lib.mixins.NDArrayOperatorsMixin):
     def __deepcopy__(self, memo: object) -> Tracer:
         return self.copy()
 
-    # -- where Python needs a number
-
-    def __bool__(self) -> bool:
-        if self._value.array is not None:
-            return bool(self._value.array)
-        raise TracingError(
-            f"the truth value of a traced array is asked for at {user_line()}, but {self._kind()} "
-            "traces without values: a Python `if` or `while` cannot depend on one. Use "
-            "bp.cond(predicate, true_fn, false_fn, *operands) or np.where(condition, x, y)"
-        )
-
-    def __index__(self) -> int:
-        return int(self._exact("an integer index"))
-
-    # The next four step: flat wherever they have a derivative, so as an int nothing is lost.
-    def __int__(self) -> int:
-        return int(self._known("int()"))
-
-    def __floor__(self) -> int:
-        return math.floor(self._known("math.floor()")[()])
-
-    def __ceil__(self) -> int:
-        return math.ceil(self._known("math.ceil()")[()])
-
-    def __round__(self, ndigits: int | None = None) -> Any:
-        if self.shape:
-            raise TypeError("round() of a traced array that is not a scalar; use np.round")
-        if ndigits is None:
-            return round(self._known("round()")[()])
-        return np.round(self, ndigits)
-
-    def __float__(self) -> float:
-        return float(self._exact("float() or a function of the math module"))
-
-    def __complex__(self) -> NoReturn:
-        raise TracingError("complex() of a traced array: complex numbers are not supported")
-
-    def item(self, *args: Any) -> Any:
-        """The Python number of a traced integer or boolean.
-
-        Refused for floats, whose derivative it would lose.
-        """
-        return self._exact("item()").item(*args)
-
-    def tolist(self) -> Any:
-        """A nested list of Python numbers, under the same condition as `item`."""
-        return self._exact("tolist()").tolist()
-
-    def _exact(self, what: str) -> Any:
-        """The array of a known integer or boolean: no derivative is lost by leaving the trace."""
-        array = self._known(what)
-        if array.dtype.kind == "f" and is_live(self._value):
-            raise TracingError(
-                f"{what} at {user_line()} would take a traced {self._value.type} out of the trace "
-                "and lose its derivative; use NumPy's functions on it, or bp.stop_gradient(x) if "
-                "no derivative is wanted. NumPy also asks for a number when a traced value is "
-                "written into an element of a plain array: make that array with bp.numpy.zeros or "
-                "np.zeros_like(x)"
-            )
-        return array
-
-    def _known(self, what: str) -> Any:
-        """The array, where this transform has one."""
-        array = self.value.array
-        if array is None:
-            raise TracingError(
-                f"{what} is asked of a traced array at {user_line()}, but {self._kind()} traces "
-                "without values. To write into an array, make it with bp.numpy.zeros or "
-                "np.zeros_like(x); a number for a shape or range(n) belongs in static_argnums"
-            )
-        return array
-
-    def _kind(self) -> str:
-        kinds = [s.kind for s in self._value.scopes if s.alive]
-        return (kinds[0] if kinds else ScopeKind.COMPILE).value
-
-    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
-        array = self._value.array
-        if array is not None and (array.dtype.kind != "f" or not is_live(self._value)):
-            return np.array(array, dtype=dtype)
-        raise TracingError(
-            f"a traced array cannot become a plain NumPy array (at {user_line()}): its derivative "
-            "would be lost. Common causes: np.array([...]) or np.asarray of traced values (use "
-            "bp.numpy.array or np.stack); writing a traced value into an array made with "
-            "np.zeros or np.empty (make it with bp.numpy.zeros or np.zeros_like(x)); indexing a "
-            "plain array with a traced index (use bp.numpy.asarray(table)[index])"
-        )
-
     # -- NumPy's protocols
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
@@ -304,6 +179,7 @@ class Tracer(np.lib.mixins.NDArrayOperatorsMixin):
             plain = {k: unwrap(v) for k, v in options.items()}
             result = _result(rule, rule(self.value, *map(unwrap, args), **plain), self)
             if name in KEEPS_KIND and not self._scalar:
+                result = result if type(result) is Tracer else Tracer(result)
                 result._scalar = False
             return result if out is None else _write_out(name, (out,), result)
 
@@ -323,8 +199,7 @@ class Tracer(np.lib.mixins.NDArrayOperatorsMixin):
         value: Any = indexing.getitem(self.value, plain)
         found = Tracer(value, scalar=not index_gives_array(plain))
         if index_gives_view(plain, self.ndim):
-            join(found, self)
-            found._origin = (self, plain)
+            share_as_index(found, self, plain)
         return found
 
     def __setitem__(self, index: Any, new: Any) -> None:
@@ -333,36 +208,6 @@ class Tracer(np.lib.mixins.NDArrayOperatorsMixin):
     def fill(self, number: Any) -> None:
         """Every element set to one number, in place."""
         self[...] = number
-
-    def rebind(self, value: Operand, through: tuple[Tracer, ...] = ()) -> None:
-        """Take another Value of the same type, as an in-place write does.
-
-        A write to x[index] reaches x too (`through` are the views it came by); whatever else NumPy
-        would let share this memory becomes stale.
-        """
-        if type(value) is Value:
-            kept = value
-        else:  # a plain result stays traced: a constant of the same scopes
-            kept = leaf(type_of(value), self._value.scopes, np.asarray(value))
-        chain = (self, *through)
-        if self._origin is not None:
-            base, index = self._origin
-            base.rebind(indexing.setitem(base.value, index, kept), chain)
-        elif self.family is not None:
-            self._mark_relatives(chain)
-        self._value = kept
-
-    def _mark_relatives(self, chain: tuple[Tracer, ...]) -> None:
-        """Make stale all that shares memory with this array but was not written to."""
-        line = user_line()
-        family: list[weakref.ref[Tracer]] = self.family or []
-        for reference in family:
-            other = reference()
-            if other is not None and all([other is not t for t in chain]):
-                node = other._value.node
-                other._stale = (node.source if node is not None else None, line)
-                other.family = other._origin = None
-        family[:] = [weakref.ref(tracer) for tracer in chain]
 
     # NDArrayOperatorsMixin sends in-place operators to ufuncs with out=(self,); it has no @=.
     def __imatmul__(self, other: Any) -> Tracer:
@@ -429,7 +274,7 @@ def _result(rule: Callable[..., Any], found: Any, *args: Any) -> Any:
         if type(base) is Tracer:
             for part in parts:
                 if viewed or part._value is base._value:
-                    join(part, base)
+                    share(part, base)
     return wrapped
 
 

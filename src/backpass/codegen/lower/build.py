@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
-from backpass.codegen.lower.elements import Elements, Entry, MustCopyError, Spot, key_of
+from backpass.codegen.lower.elements import Elements, Entry, Key, MustCopyError, Named, Spot, key_of
 from backpass.codegen.lower.groups import Group, is_view
-from backpass.codegen.lower.index import Form, Place, domain_of, linear, number, scaled, variable
+from backpass.codegen.lower.index import Form, domain_of, linear, scaled
 from backpass.codegen.lower.product import product_kernels
 from backpass.codegen.lower.schedule import Bound, partial, scheduled
 from backpass.ir import Lowering, Node, Value
@@ -47,7 +46,7 @@ def _fused(name: str, group: Group, stored: set[Node], roots: list[Node]) -> lis
     for node in roots:
         entry = elements.element(node_value(node), group.places[node])
         folded = node in group.sources
-        key: Any = ("partial", node) if folded else node
+        key: Key = Named("partial", node) if folded else node
         elements.store(entry, key, linear(group.places[node], node.types[0].shape, len(extents)))
     first, chunks = partial(name, extents, elements.entries, group.inner)
     folds = [node for node in roots if node in group.sources]
@@ -78,7 +77,7 @@ def _joining(name: str, group: Group, folds: list[Node], chunks: int) -> Bound:
         own = [row.coefs[v] for v in rows]
         source = Form(row.constant * chunks, (*[c * chunks for c in own], 1))
         at = len(entries)
-        entries.append(Entry("load", (), dtype, Spot(("partial", node), source)))
+        entries.append(Entry("load", (), dtype, Spot(Named("partial", node), source)))
         entries.append(Entry("reduce", (at,), dtype, node.primitive.name))
         spot = Spot(node, Form(row.constant, (*own, 0)))
         entries.append(Entry("store", (at + 1,), dtype, spot))
@@ -175,6 +174,3 @@ def _scatter(name: str, node: Node) -> Bound:
             raise MustCopyError(node, i)
     keys = (node, *map(key_of, node.inputs))
     return Bound(kernel, keys, node.types[0].size + updates.type.size)
-
-
-__all__ = ["Place", "kernels_of", "number", "variable"]

@@ -29,8 +29,20 @@ from backpass.ir.show import splat
 from backpass.prims.index import wrap_index
 
 BOOL, INT64 = np.dtype(np.bool_), np.dtype(np.int64)
-# What a buffer holds: a leaf, a node's only output, one of its outputs, or something named by a word.
-Key = Value | Node | tuple[Node, int] | tuple[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """Memory that is no value's array: "partial" results of a fold, a "product" whose epilogue is a
+    kernel of its own, "scratch" of an entry.
+    """
+
+    kind: str
+    of: Hashable
+
+
+# What a buffer holds: a leaf, a node's only output, one of its outputs, or what a word names.
+Key = Value | Node | tuple[Node, int] | Named
 
 
 def key_of(v: Value) -> Key:
@@ -38,8 +50,6 @@ def key_of(v: Value) -> Key:
     if v.node is None:
         return v
     return v.node if len(v.node.types) == 1 else (v.node, v.index)
-
-
 
 
 class MustStoreError(Exception):

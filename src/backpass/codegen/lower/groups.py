@@ -137,6 +137,16 @@ def core(v: Value) -> Value:
     return v
 
 
+def waited_for(node: Node) -> list[Value]:
+    """What the barriers between a node and its inputs wait for: it must be computed before."""
+    found: list[Value] = []
+    for v in node.inputs:
+        while v.node is not None and is_view(v.node):
+            found.extend(map(core, v.node.inputs[1:]))
+            v = v.node.inputs[0]
+    return found
+
+
 def seen_at(v: Value, place: Place, extents: list[int]) -> Place:
     """Where the element of v at `place` lies in its core."""
     while v.node is not None and is_view(v.node):
@@ -192,7 +202,8 @@ class Grouping:
 
     def _read(self, node: Node) -> list[Group]:
         """The groups that a node reads from, the highest number first."""
-        homes = {self.home[c.node] for c in map(core, node.inputs) if c.node is not None}
+        read = [*map(core, node.inputs), *waited_for(node)]
+        homes = {self.home[c.node] for c in read if c.node is not None}
         return sorted(homes, key=lambda g: -g.number)
 
     def _open_to(self, node: Node) -> Iterator[Group]:
@@ -326,7 +337,11 @@ class Grouping:
                 continue
             rows = tuple([f for i, f in enumerate(place) if i not in axes])
             folded = variables(tuple([f for i, f in enumerate(place) if i in axes]))
-            if not folded or folded & variables(rows) or (group.inner is not None and group.inner != folded):
+            if (
+                not folded
+                or folded & variables(rows)
+                or (group.inner is not None and group.inner != folded)
+            ):
                 continue
             group.inner = folded
             group.sources[node] = place

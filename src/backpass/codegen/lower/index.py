@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from backpass.ir import Node
 from backpass.prims import rules as ru
 from backpass.prims import shape as sh
+from backpass.prims.barrier import barrier
 
 
 class Form(NamedTuple):
@@ -130,6 +131,8 @@ def through(node: Node, place: Place, extents: Extents) -> Place:
     params: Any = node.params
     shape = node.inputs[0].shape
     primitive = node.primitive
+    if primitive is barrier:
+        return place
     if primitive is ru.broadcast:
         axes = params["axes"]
         return tuple([f for i, f in enumerate(place) if i not in axes])
@@ -162,6 +165,8 @@ def onward(node: Node, place: Place, extents: Extents) -> Place | None:
     The inverse of `through` for transposes and reshapes; other views do not give every element of
     their input once.
     """
+    if node.primitive is barrier:
+        return place
     if node.primitive is sh.transpose:
         return tuple([place[axis] for axis in node.params["order"]])
     if node.primitive is sh.reshape:

@@ -12,13 +12,14 @@ import numpy as np
 
 from backpass.codegen.lower.build import kernels_of
 from backpass.codegen.lower.elements import MustCopyError, MustStoreError
-from backpass.codegen.lower.groups import Group, Grouping, core, is_scan, is_view
+from backpass.codegen.lower.groups import Group, Grouping, is_scan, is_view
 from backpass.codegen.lower.schedule import Bound
 from backpass.codegen.lower.stored import stored_nodes
 from backpass.ir import Graph, Lowering, Node, Value
 from backpass.ir.graph import made, rebuild
 from backpass.passes.cse import cse
 from backpass.passes.expand import expand
+from backpass.passes.order import order
 from backpass.passes.rewrite import rewrite
 from backpass.prims import elementwise as el
 from backpass.prims.contract import contract
@@ -47,7 +48,7 @@ class Lowered:
 
 def lower(graph: Graph) -> Lowered:
     """Kernels and calls for a graph."""
-    graph = _own_outputs(cse(expand(graph)))
+    graph = _own_outputs(order(cse(expand(graph))))
     forced: set[Node] = set()
     for _ in range(ROUNDS):
         try:
@@ -137,6 +138,3 @@ def _ordered_product(node: Node, which: int) -> Value:
     params[f"{side}_sum"] = tuple(range(v.ndim - len(summed), v.ndim))
     inputs = [copied if i == which else x for i, x in enumerate(node.inputs)]
     return made(contract, inputs, node.source, **params)
-
-
-__all__ = ["Call", "Lowered", "core", "lower"]

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
-from backpass.codegen.lower.elements import Elements, Entry, MustCopyError, Spot, key_of
+from backpass.codegen.lower.elements import Elements, Entry, MustCopyError, Named, Spot, key_of
 from backpass.codegen.lower.groups import Group, core, seen_at
 from backpass.codegen.lower.index import (
     Form,
@@ -27,7 +28,7 @@ from backpass.codegen.lower.index import (
 from backpass.codegen.lower.schedule import Bound, Buffers, scheduled
 from backpass.codegen.lower.stages import Stages
 from backpass.ir import Node, Value
-from backpass.loops import Access, Buffer, Gemm, Op
+from backpass.loops import Access, Gemm, Op
 
 PARALLEL_PRODUCT = 1 << 18  # multiply-adds below which threads do not pay
 Classes = tuple[list[int], list[int], list[int], list[int]]
@@ -50,7 +51,7 @@ def product_kernels(name: str, group: Group, stored: set[Node], roots: list[Node
     if forms is not None:
         return [product.kernel(name, entries)]
     form = linear(group.places[head], shape, len(group.extents))
-    key: Any = ("product", head)
+    key = Named("product", head)
     alone = [Entry("acc", (), head.types[0].dtype)]
     alone.append(Entry("store", (0,), head.types[0].dtype, Spot(key, form)))
     first = Product(head, group.extents)
@@ -73,7 +74,7 @@ class Product:
         x_free = [i for i in range(x.ndim) if i not in (*params["x_batch"], *params["x_sum"])]
         y_free = [i for i in range(y.ndim) if i not in (*params["y_batch"], *params["y_sum"])]
         _, out = domain_of(node.types[0].shape)
-        depth = [x.shape[i] for i in params["x_sum"]]
+        depth: list[int] = [x.shape[i] for i in params["x_sum"]]
         deep = [n for n in depth if n != 1]
         self.extents = [*extents, *deep]
         count = len(self.extents)
@@ -85,8 +86,12 @@ class Product:
             at += n != 1
         batch, rows = out[:n_batch], out[n_batch : n_batch + len(x_free)]
         columns = out[n_batch + len(x_free) :]
-        self.x = self._form(0, _placed(x, (params["x_batch"], x_free, params["x_sum"]), (batch, rows, sums)))
-        self.y = self._form(1, _placed(y, (params["y_batch"], y_free, params["y_sum"]), (batch, columns, sums)))
+        self.x = self._form(
+            0, _placed(x, (params["x_batch"], x_free, params["x_sum"]), (batch, rows, sums))
+        )
+        self.y = self._form(
+            1, _placed(y, (params["y_batch"], y_free, params["y_sum"]), (batch, columns, sums))
+        )
         self.classes: Classes = (
             _variables(batch),
             _variables(rows),
@@ -111,7 +116,9 @@ class Product:
             for axes in self.classes:
                 if not self._one_run(axes, form):
                     raise MustCopyError(self.node, which)
-        wide = [Form(f.constant, (*f.coefs, *[0] * (len(self.extents) - len(f.coefs)))) for f in others]
+        wide = [
+            Form(f.constant, (*f.coefs, *[0] * (len(self.extents) - len(f.coefs)))) for f in others
+        ]
         ok = all([self._one_run(axes, f) for f in wide for axes in self.classes[:3]])
         return True if ok else None
 
@@ -119,7 +126,7 @@ class Product:
         return all(
             [
                 form.coefs[a] == form.coefs[b] * self.extents[b]
-                for a, b in zip(axes, axes[1:], strict=False)
+                for a, b in pairwise(axes)
             ]
         )
 
@@ -143,13 +150,17 @@ class Product:
         order = (0, 2, 1) if turned else (0, 1, 2)
         x, y = (self.y, self.x) if turned else (self.x, self.y)
         sources = self.node.inputs[::-1] if turned else self.node.inputs
-        epilogue = [_over(e, self._three(f, order)) if (f := e.form) is not None else e for e in entries]
+        epilogue = [
+            _over(e, self._three(f, order)) if (f := e.form) is not None else e for e in entries
+        ]
         extents = [self._count(c) for c in order]
         buffers = Buffers(extents, None)
         accesses: list[Access] = []
         for v, form in zip(sources, (x, y), strict=True):
             c = core(v)
-            place = buffers.place(c.dtype, Spot(key_of(c), Form(c.type.size - 1, (0,) * 3)), written=False)
+            place = buffers.place(
+                c.dtype, Spot(key_of(c), Form(c.type.size - 1, (0,) * 3)), written=False
+            )
             accesses.append(Access(place, form.constant, self._three(form, (*order, 3)).coefs))
         ops: list[Op] = []
         numbers: dict[int, int] = {}
@@ -158,13 +169,17 @@ class Product:
             ops.extend(buffers.ops(epilogue[i], numbers, len(ops)))
             numbers[i] = len(ops) - 1
         multiplied = extents[0] * extents[1] * extents[2] * self._count(3)
+        batch, rows, columns = extents
         kernel = Gemm(
             name,
             tuple(buffers.found),
-            *extents,
+            batch,
+            rows,
+            columns,
             self._count(3),
             self.node.types[0].dtype,
-            *accesses,
+            accesses[0],
+            accesses[1],
             tuple(ops),
             multiplied >= PARALLEL_PRODUCT,
         )
@@ -194,6 +209,3 @@ def _placed(v: Value, axes: Sequence[Sequence[int]], forms: Sequence[Sequence[Fo
 
 def _variables(forms: Sequence[Form]) -> list[int]:
     return [i for f in forms for i, c in enumerate(f.coefs) if c]
-
-
-__all__ = ["Buffer", "product_kernels"]

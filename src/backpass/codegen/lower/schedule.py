@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from backpass.codegen.lower.elements import Entry, Key, Spot
+from backpass.codegen.lower.elements import Entry, Key, Named, Spot
 from backpass.codegen.lower.index import Form, bounds
 from backpass.codegen.lower.stages import Stages
 from backpass.codegen.lower.stored import COSTS
@@ -23,6 +23,7 @@ from backpass.loops import (
     Buffer,
     Clip,
     Indexed,
+    Kernel,
     LoopKernel,
     Op,
     Schedule,
@@ -41,7 +42,7 @@ INT64 = np.dtype(np.int64)
 class Bound:
     """A kernel, and what each of its buffers in memory is."""
 
-    kernel: Any
+    kernel: Kernel
     keys: tuple[Key, ...]
     work: int
 
@@ -119,7 +120,9 @@ def vector_axis(loops: Loops, candidates: Sequence[int]) -> int:
         for e in loops.entries:
             if isinstance(e.param, Spot):
                 c = abs(e.param.form.coefs[axis])
-                score += (2 if e.code == "store" else 1) * (1.0 if c == 1 else 0.3 if not c else 0.1)
+                score += (2 if e.code == "store" else 1) * (
+                    1.0 if c == 1 else 0.3 if not c else 0.1
+                )
         scores[axis] = score * n / (-(-n // LANES) * LANES)
     return max(scores, key=lambda axis: (scores[axis], axis))
 
@@ -165,7 +168,9 @@ def scheduled(
     return _assembled(name, loops, clip, Schedule(vector, 1, parallel and loops.outer > 0))
 
 
-def partial(name: str, extents: Sequence[int], entries: Sequence[Entry], inner: frozenset[int]) -> tuple[Bound, int]:
+def partial(
+    name: str, extents: Sequence[int], entries: Sequence[Entry], inner: frozenset[int]
+) -> tuple[Bound, int]:
     """The first half of a long reduction: one result for each chunk, and the number of chunks.
 
     Results are stored at `Spot(("partial", node), row)`; behind each row comes an axis of chunks.
@@ -208,8 +213,8 @@ def _spread(e: Entry, axis: int, chunks: int) -> Entry:
     return replace(e, param=replace(e.param, form=Form(form.constant * chunks, tuple(coefs))))
 
 
-def _is_partial(key: Any) -> bool:
-    return isinstance(key, tuple) and key[0] == "partial"
+def _is_partial(key: Key) -> bool:
+    return isinstance(key, Named) and key.kind == "partial"
 
 
 def _assembled(name: str, loops: Loops, clip: Clip | None, schedule: Schedule) -> Bound:
@@ -239,7 +244,7 @@ class Buffers:
         self.extents, self.clip = extents, clip
         self.found: list[Buffer] = []
         self.keys: list[Key] = []
-        self._places: dict[Any, int] = {}
+        self._places: dict[Key, int] = {}
 
     def ops(self, e: Entry, numbers: dict[int, int], first: int) -> list[Op]:
         """An entry as ops, the last of which is its value; `first` is the number of the first."""
@@ -249,7 +254,9 @@ class Buffers:
         if not isinstance(e.param, Spot):
             return [Op(e.code, args, e.dtype, e.param)]
         spot = e.param
-        access = Access(self.place(e.dtype, spot, e.code == "store"), spot.form.constant, spot.form.coefs)
+        access = Access(
+            self.place(e.dtype, spot, e.code == "store"), spot.form.constant, spot.form.coefs
+        )
         if e.code == "load_at":
             return [Op(e.code, args, e.dtype, Indexed(access, spot.strides, spot.extents))]
         return [Op(e.code, args, e.dtype, access)]
@@ -273,9 +280,9 @@ class Buffers:
 
     def place(self, dtype: np.dtype[Any], spot: Spot, written: bool) -> int:
         """The number of the buffer that holds a spot."""
-        key: Any = spot.key
+        key = spot.key
         if key not in self._places:
-            scratch = isinstance(key, tuple) and key[0] == "scratch"
+            scratch = isinstance(key, Named) and key.kind == "scratch"
             space = Space.SCRATCH if scratch else Space.MEMORY
             self._places[key] = len(self.found)
             self.found.append(Buffer(dtype, 0, space, False))

@@ -11,12 +11,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from backpass.codegen.lower.elements import Entry, Key, Spot
+from backpass.codegen.lower.elements import Entry, Named, Spot
 from backpass.codegen.lower.index import Form, row_major
 from backpass.codegen.lower.stored import COSTS
-from backpass.ir import Node
 
-Scratch = tuple[str, int]
 AGAIN = 8  # operations of an element value that a later stage does again
 
 
@@ -43,9 +41,7 @@ class Stages:
         for number in range(len(self.entries)):
             self.levels.append(self._level(number))
         self._copies: dict[tuple[int, int], int] = {}
-        self._stores = {
-            e.args[0]: e.param for e in self.entries if e.code == "store" and e.args
-        }
+        self._stores = {e.args[0]: e.param for e in self.entries if e.code == "store" and e.args}
         self._bridge()
 
     def stages(self) -> list[tuple[bool, list[int]]]:
@@ -111,7 +107,7 @@ class Stages:
             return self._append(replace(e, args=args), level)
         spot = self._stores.get(number)
         if spot is None:
-            spot = Spot(("scratch", number), self._scratch_form())
+            spot = Spot(Named("scratch", number), self._scratch_form())
             self._append(Entry("store", (number,), e.dtype, spot), self.levels[number])
             self._stores[number] = spot
         return self._append(Entry("load", (), e.dtype, spot), level)
@@ -186,8 +182,3 @@ def _live(entries: Sequence[Entry]) -> list[Entry]:
             place[number] = len(kept)
             kept.append(replace(e, args=tuple([place[a] for a in e.args])))
     return kept
-
-
-def key_name(key: Key | Scratch) -> bool:
-    """Whether a key names scratch."""
-    return isinstance(key, tuple) and key[0] == "scratch" and not isinstance(key[1], Node)

@@ -13,17 +13,19 @@ from backpass.ir import Lowering, Node, Value
 
 AGAIN_OPS = 16  # operations that cost less than a store and a load
 AGAIN_LOADS = 3
-_FREE = "add sub mul neg square abs scale gate select maximum minimum sign cast identity pad " \
-    "equal not_equal less less_equal greater greater_equal logical_not logical_and logical_or " \
-    "logical_xor bitwise_and bitwise_or bitwise_xor invert isnan isfinite isinf signbit copysign " \
+_FREE = (
+    "add sub mul neg square abs scale gate select maximum minimum sign cast identity pad "
+    "equal not_equal less less_equal greater greater_equal logical_not logical_and logical_or "
+    "logical_xor bitwise_and bitwise_or bitwise_xor invert isnan isfinite isinf signbit copysign "
     "stop_gradient floor ceil trunc rint"
+)
 COSTS: dict[str, int] = {**dict.fromkeys(_FREE.split(), 1), "div": 4, "reciprocal": 4, "sqrt": 4}
 
 
 def stored_nodes(grouping: Grouping) -> set[Node]:
     """The nodes whose arrays are kept in memory."""
     stored = _taken_whole(grouping)
-    for node, c in _crossings(grouping):
+    for _, c in _crossings(grouping):
         if c not in stored and not _cheap(c, stored):
             stored.add(c)
     for node, c in _crossings(grouping):

@@ -14,9 +14,9 @@ import numpy as np
 from backpass.dtypes import is_float
 from backpass.errors import ConfigError, DTypeError, ShapeError
 from backpass.ir import Primitive, is_live
-from backpass.ops.elementwise import as_float
 from backpass.ops.indexing import getitem
 from backpass.ops.operand import operand
+from backpass.ops.ufuncs import as_float
 from backpass.trace import Cell, Tracer, unwrap, wrap
 
 REDUCTIONS = ("none", "mean", "sum")
