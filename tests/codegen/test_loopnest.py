@@ -18,6 +18,7 @@ from backpass.codegen.text import Module
 from backpass.loops import (
     Access,
     Buffer,
+    Indexed,
     LoopKernel,
     Op,
     Schedule,
@@ -164,3 +165,18 @@ def test_scratch_is_counted_for_each_thread() -> None:
 
     assert workspace(Schedule(1, 4)) == (0, 256)  # 50 floats
     assert workspace(Schedule(0, 2)) == (0, 50 * 32 * 4)
+
+
+@pytest.mark.parametrize("schedule", [Schedule(), Schedule(0, 2), Schedule(1, 2)])
+def test_dead_lanes_are_no_bad_index(schedule: Schedule) -> None:
+    """out[i, j] = x[(j, i)]: the index of a lane behind the end is out of range."""
+    ops = (
+        Op("index", (), kernels.I64, 0),
+        Op("index", (), kernels.I64, 1),
+        Op("load_at", (0, 1), kernels.F32, Indexed(Access(0, 0, (0, 0)), (1, 19), (19, 21))),
+        kernels.store(2, 1, (21, 1)),
+    )
+    buffers = (Buffer(kernels.F32, 399), Buffer(kernels.F32, 399, written=True))
+    kernel = LoopKernel("turn", buffers, (19, 21), 1, (Stage(True, ops),), None, schedule)
+    x = np.arange(399, dtype=np.float32)
+    check_kernel((verify(kernel), [x, np.zeros(399, np.float32)]))
