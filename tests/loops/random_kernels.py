@@ -52,6 +52,7 @@ class Builder:
     stages: list[Stage] = field(default_factory=list)
     ops: list[Op] = field(default_factory=list)
     first: int = 0
+    scratch: Access = field(default_factory=lambda: Access(0, 0, ()))
 
     def op(self, code: str, args: tuple[int, ...], dtype: np.dtype, param: Any = None) -> int:
         """Add an op; its number."""
