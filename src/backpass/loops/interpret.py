@@ -133,7 +133,7 @@ class _Run:
         match op.code:
             case "load":
                 place = np.where(self.alive(loops), self.place(op.param), 0)
-                return self.buffers[op.param.buffer].take(place)
+                return self.buffers[int(op.param.buffer)].take(place)
             case "load_at":
                 return self.load_at(op.param, args, loops)
             case "store":
