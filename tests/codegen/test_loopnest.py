@@ -51,13 +51,13 @@ def check_kernel(case: Case, cpu: str | None = None) -> None:
                 assert same.all(), f"array {k}, {n} threads\n{show(kernel)}\n{a}\n{b}"
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=slow_draws)
+@settings(max_examples=100, deadline=None, suppress_health_check=slow_draws)
 @given(loop_kernels())
 def test_random_kernels_equal_the_oracle(case: Case) -> None:
     check_kernel(case)
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=slow_draws)
+@settings(max_examples=60, deadline=None, suppress_health_check=slow_draws)
 @given(map_kernels())
 def test_random_maps_equal_the_oracle(case: Case) -> None:
     check_kernel(case)
@@ -86,6 +86,7 @@ def test_every_dtype_moves_through_every_stride(name: str, cpu: str | None) -> N
     dtype = np.dtype(name)
     rows, columns = 9, 37
     moves = [(0, (columns, 1)), (columns - 1, (columns, -1)), (0, (3 * columns, 3))]
+    moves += [(2 * columns - 2, (2 * columns, -2))]
     moves += [(0, (1, rows)), (rows - 1, (-1, rows))]
     size = rows * columns * 3
     values = np.random.default_rng(1).integers(0, 120, size).astype(dtype)
