@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from tests.codegen.native import NativeKernel, buffer_of
 
 from backpass.codegen.gemm import emit_gemm
-from backpass.codegen.gemm_plan import plan_gemm, transposed
+from backpass.codegen.gemm_choice import plan_gemm
+from backpass.codegen.gemm_plan import transposed
 from backpass.codegen.machine import Machine
 from backpass.codegen.text import Module
 from backpass.loops import Access, Buffer, Gemm, Op

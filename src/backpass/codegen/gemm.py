@@ -24,9 +24,10 @@ from backpass.codegen.counted import (
     times,
     when,
 )
-from backpass.codegen.gemm_epilogue import Place, emit_epilogue
+from backpass.codegen.gemm_choice import plan_gemm
+from backpass.codegen.gemm_epilogue import Epilogue
 from backpass.codegen.gemm_pack import Panel, pack
-from backpass.codegen.gemm_plan import Plan, Run, plan_gemm
+from backpass.codegen.gemm_plan import Plan, Run
 from backpass.codegen.gemm_tile import (
     Shape,
     Stream,
@@ -64,6 +65,7 @@ class _Site:
     layout: _Layout
     fused: bool
     own: str  # pointer to this thread's part of the scratch
+    epilogue: Epilogue
 
     @property
     def gemm(self) -> Gemm:
@@ -100,7 +102,9 @@ def emit_gemm(module: Module, gemm: Gemm, name: str, machine: Machine) -> Worksp
     if gemm.batch and gemm.rows and gemm.columns:
         plan = plan_gemm(gemm, machine)
         layout = _layout(plan)
-        _body(_Site(f, plan, layout, has_fma(machine), _own_scratch(f, plan, layout)))
+        epilogue = Epilogue(f, plan.product, plan.lanes)
+        own = _own_scratch(f, plan, layout)
+        _body(_Site(f, plan, layout, has_fma(machine), own, epilogue))
     f.emit("ret void")
     f.close()
     return layout.workspace
@@ -123,6 +127,8 @@ def _layout(plan: Plan) -> _Layout:
         tile = plan.rows[0].size * plan.panel_width * size
     if plan.pack_y:
         packed_y = plan.panel_width * plan.depth_chunk * size
+        if plan.rows_first:
+            packed_y *= plan.column_panels
     return _Layout(*(aligned(part) for part in (packed_x, partial, packed_y, tile)))
 
 
@@ -138,14 +144,21 @@ def _own_scratch(f: Function, plan: Plan, layout: _Layout) -> str:
 
 def _body(s: _Site) -> None:
     f, plan = s.f, s.plan
+    s.epilogue.uniform()
     if plan.pack_x:
         _pack_all_x(s)
         _barrier(s)
+    if plan.pack_y and plan.rows_first:
+        _pack_all_y(s)
     first, last = _share(s, plan.units)
+    axes = (plan.depth_chunks, s.gemm.batch, plan.column_panels, plan.chunks)
     with counted_or_empty(f, first, last) as index:
-        axes = (plan.depth_chunks, s.gemm.batch, plan.column_panels, plan.chunks)
-        depth, batch, column, chunk = digits(f, index, axes)
-        _unit(s, _Unit(index, depth, batch, column, chunk), first)
+        if plan.rows_first:
+            chunk, column = digits(f, index, (plan.chunks, plan.column_panels))
+            _unit(s, _Unit(index, 0, 0, column, chunk), first)
+        else:
+            depth, batch, column, chunk = digits(f, index, axes)
+            _unit(s, _Unit(index, depth, batch, column, chunk), first)
     if plan.depth_chunks > 1:
         _barrier(s)
         _add_partials(s)
@@ -179,6 +192,28 @@ def _pack_all_x(s: _Site) -> None:
             pack(f, shape, _x_in_place(s, batch, row, 0), target, gemm.depth)
 
         _by_run(f, plan.rows, panel, one)
+
+
+def _pack_all_y(s: _Site) -> None:
+    """Each thread packs all column panels for itself: they are few and small."""
+    f, plan, gemm = s.f, s.plan, s.gemm
+    before = 0
+    for run in plan.columns:
+        with counted(f, before, before + run.count) as panel:
+            column = plus(f, run.start, times(f, plus(f, panel, -before), run.size))
+            source = _y_in_place(s, 0, column, 0)
+            pack(f, _column_shape(s, run), source, _packed_y(s, panel), gemm.depth)
+        before += run.count
+
+
+def _column_shape(s: _Site, run: Run) -> Panel:
+    return Panel(s.gemm.dtype, run.size, s.plan.panel_width, s.plan.lanes)
+
+
+def _packed_y(s: _Site, panel: Index) -> str:
+    """Where a packed column panel lies: the only one there is, unless all are kept."""
+    width = s.plan.panel_width * s.plan.depth_chunk * s.size
+    return at(s.f, s.own, (panel if s.plan.rows_first else 0, width))
 
 
 def _by_run(
@@ -228,17 +263,7 @@ def _column_panel(s: _Site, unit: _Unit, run: Run, column: Index, first: Index) 
     f, plan, gemm = s.f, s.plan, s.gemm
     start = times(f, unit.depth, plan.depth_chunk)
     depth = least(f, plan.depth_chunk, plus(f, gemm.depth, times(f, start, -1)))
-    y = _y_in_place(s, unit.batch, column, start)
-    if plan.pack_y:
-        panel = Panel(gemm.dtype, run.size, _rounded(run.size, plan.lanes), plan.lanes)
-        if plan.chunks == 1:
-            y = pack(f, panel, y, s.own, depth)
-        else:
-            new = f.let_raw(f"icmp eq i64 {unit.chunk}, 0", "c")
-            begun = f.let_raw(f"icmp eq i64 {unit.index}, {first}", "c")
-            with when(f, f.let_raw(f"or i1 {new}, {begun}", "c")):
-                packed = pack(f, panel, y, s.own, depth)
-            y = packed
+    y = _y_of_unit(s, unit, run, column, (start, depth), first)
     panels = plan.row_panels
     low = over(f, times(f, unit.chunk, panels), plan.chunks)
     high = over(f, times(f, plus(f, unit.chunk, 1), panels), plan.chunks)
@@ -257,8 +282,23 @@ def _column_panel(s: _Site, unit: _Unit, run: Run, column: Index, first: Index) 
         before += rows.count
 
 
-def _rounded(width: int, lanes: int) -> int:
-    return -(-width // lanes) * lanes
+def _y_of_unit(
+    s: _Site, unit: _Unit, run: Run, column: Index, part: tuple[Index, Index], first: Index
+) -> Stream:
+    """The column panel of a unit; packed if need be where the thread comes to it."""
+    f, plan = s.f, s.plan
+    start, depth = part
+    if not plan.pack_y:
+        return _y_in_place(s, unit.batch, column, start)
+    panel, target = _column_shape(s, run), _packed_y(s, unit.column)
+    if plan.rows_first:
+        return Stream(target, s.size, plan.panel_width * s.size)
+    if plan.chunks == 1:
+        return pack(f, panel, _y_in_place(s, unit.batch, column, start), target, depth)
+    new = f.let_raw(f"icmp eq i64 {unit.chunk}, 0", "c")
+    begun = f.let_raw(f"icmp eq i64 {unit.index}, {first}", "c")
+    with when(f, f.let_raw(f"or i1 {new}, {begun}", "c")):
+        return pack(f, panel, _y_in_place(s, unit.batch, column, start), target, depth)
 
 
 def _x_of_tile(s: _Site, batch: Index, panel: Index, row: Index, depth: Index) -> Stream:
@@ -305,10 +345,10 @@ def _load_row(s: _Site, base: str, vectors: int) -> list[Reg]:
 def _epilogue_row(
     s: _Site, vectors: list[Reg], batch: Index, row: Index, column: Index, width: int
 ) -> None:
+    s.epilogue.row(batch, row)
     wanted = columns_of(width, s.plan.lanes)
     for v, vector in enumerate(vectors):
-        start = plus(s.f, column, v * s.plan.lanes)
-        emit_epilogue(s.f, s.gemm, vector, Place(batch, row, start, wanted[v]))
+        s.epilogue.vector(vector, plus(s.f, column, v * s.plan.lanes), wanted[v])
 
 
 def _partial(s: _Site, depth: Index, batch: Index, row: Index, column: Index) -> str:
