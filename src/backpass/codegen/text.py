@@ -81,9 +81,13 @@ def constant(value: Any, dtype: DType, width: int = 1) -> Reg:
 
 
 class Module:
-    """Functions and the declarations that they need, in the order in which they were asked for."""
+    """Functions and the declarations that they need, in the order in which they were asked for.
 
-    def __init__(self) -> None:
+    `fused` says that the machine has FMA: without it LLVM would call libm's fma.
+    """
+
+    def __init__(self, fused: bool = True) -> None:
+        self.fused = fused
         self.declarations: dict[str, None] = {}
         self.functions: list[str] = []
 
