@@ -1,12 +1,13 @@
 """Kernels compiled with a few lines of llvmlite, without the engine, for tests and benchmarks.
 
-`NativeKernel(kernel)` compiles; calling it with flat arrays runs every thread's share, one after the
-other or on real threads, and gives the status.
+`NativeKernel(kernel)` compiles; calling it with flat arrays runs every thread's share, one after
+the other or on real threads, and gives the status.
 """
 
 from __future__ import annotations
 
 import ctypes
+import mmap
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -42,10 +43,8 @@ done:
 """
 
 
-def compile_module(
-    module: Module, cpu: str | None = None, passes: Sequence[str] = ()
-) -> tuple[Any, str]:
-    """An execution engine of a module's text, and its assembly."""
+def parse(module: Module, cpu: str | None = None, passes: Sequence[str] = ()) -> tuple[Any, Any]:
+    """The parsed text of a module, and the machine to compile it for."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     host = cpu or llvm.get_host_cpu_name()
@@ -63,10 +62,7 @@ def compile_module(
         for name in passes:
             getattr(manager, f"add_{name}_pass")()
         manager.run(parsed, builder)
-    assembly = target.emit_assembly(parsed)
-    engine = llvm.create_mcjit_compiler(parsed, target)
-    engine.finalize_object()
-    return engine, assembly
+    return parsed, target
 
 
 def buffer_of(size: int, guard: int = 64) -> np.ndarray:
@@ -90,9 +86,16 @@ class NativeKernel:
     ) -> None:
         self.module = Module()
         self.workspace = emit(self.module, kernel, "kernel")
-        self.engine, self.assembly = compile_module(self.module, cpu, passes)
+        self._parsed, self._target = parse(self.module, cpu, passes)
+        self.engine = llvm.create_mcjit_compiler(self._parsed, self._target)
+        self.engine.finalize_object()
         self.address = self.engine.get_function_address("kernel")
         self._function: Any = None
+
+    @property
+    def assembly(self) -> str:
+        """The machine's code as text."""
+        return self._target.emit_assembly(self._parsed)
 
     def arguments(
         self, arrays: Sequence[np.ndarray], tid: int, n: int, team: Any, scratch: Any, status: Any
@@ -122,3 +125,18 @@ class NativeKernel:
                 self._function(*call)
         assert (scratch[size:] == 0xAB).all(), "the kernel wrote behind its scratch"
         return int(status[0])
+
+
+def guarded(array: np.ndarray, front: bool = False) -> np.ndarray:
+    """A copy between two pages that can't be touched, against the last or (`front`) the first."""
+    page = mmap.PAGESIZE
+    size = -(-max(array.nbytes, 1) // page) * page
+    memory = mmap.mmap(-1, size + 2 * page)
+    address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    for start in (address, address + page + size):
+        if ctypes.CDLL(None).mprotect(ctypes.c_void_p(start), page, 0):
+            raise OSError("mprotect failed")
+    first = page if front else page + size - array.nbytes
+    copy = np.frombuffer(memory, np.uint8)[first : first + array.nbytes].view(array.dtype)
+    copy[:] = array
+    return copy

@@ -1,9 +1,9 @@
 """Elements between memory and registers: whole vectors, parts of vectors, lane by lane.
 
-A vector has LANES lanes of which the first `count` are alive; memory is touched for those alone. The
-lanes of a unit stride are one vector instruction, masked where some are dead (with a constant mask,
-so that machines without masks get a few scalar moves). Booleans are bytes in memory. The masked
-intrinsics are written with their alignment as an argument, which every LLVM reads.
+A vector has LANES lanes of which the first `count` are alive; memory is touched for those alone.
+The lanes of a unit stride are one vector instruction, masked where some are dead (with a constant
+mask, so that machines without masks get a few scalar moves). Booleans are bytes in memory. The
+masked intrinsics are written with their alignment as an argument, which every LLVM reads.
 """
 
 from __future__ import annotations
@@ -70,14 +70,16 @@ def reverse(f: Function, x: Reg) -> Reg:
     )
 
 
-def _from_memory(f: Function, x: Reg, dtype: DType) -> Reg:
+def from_memory(f: Function, x: Reg, dtype: DType) -> Reg:
+    """What was loaded, as a register of a dtype: booleans become bits."""
     if dtype != BOOL:
         return x
     zero = "0" if x.width == 1 else "zeroinitializer"
     return f.let(f"icmp ne {x}, {zero}", BOOL, x.width)
 
 
-def _to_memory(f: Function, x: Reg) -> Reg:
+def to_memory(f: Function, x: Reg) -> Reg:
+    """A register as it is stored: booleans become bytes."""
     if x.dtype != BOOL:
         return x
     if not x.name.startswith("%"):
@@ -89,12 +91,12 @@ def load_scalar(f: Function, dtype: DType, pointer: str) -> Reg:
     """One element."""
     kept = stored_type(dtype)
     x = f.let(f"load {llvm_type(kept)}, ptr {pointer}, align {kept.itemsize}", kept)
-    return _from_memory(f, x, dtype)
+    return from_memory(f, x, dtype)
 
 
 def store_scalar(f: Function, x: Reg, pointer: str) -> None:
     """One element."""
-    x = _to_memory(f, x)
+    x = to_memory(f, x)
     f.emit(f"store {x}, ptr {pointer}, align {x.dtype.itemsize}")
 
 
@@ -103,24 +105,26 @@ def load_vector(
 ) -> Reg:
     """`width` lanes, of which `count` are read, from elements `stride` apart; the rest are 0."""
     kept = stored_type(dtype)
+    if stride == 0:
+        return splat(f, load_scalar(f, dtype, pointer), width)
     if stride == 1:
-        return _from_memory(f, _load_run(f, kept, pointer, width, [True] * count), dtype)
+        return from_memory(f, _load_run(f, kept, pointer, width, [True] * count), dtype)
     if stride == -1:
         low = offset_pointer(f, dtype, pointer, 1 - width)
         alive = [False] * (width - count) + [True] * count
-        return _from_memory(f, reverse(f, _load_run(f, kept, low, width, alive)), dtype)
+        return from_memory(f, reverse(f, _load_run(f, kept, low, width, alive)), dtype)
     lanes = "zeroinitializer"
     for k in range(count):
         element = offset_pointer(f, dtype, pointer, k * stride)
         x = f.let(f"load {llvm_type(kept)}, ptr {element}, align {kept.itemsize}", kept)
         lanes = f.let_raw(f"insertelement {llvm_type(kept, width)} {lanes}, {x}, i64 {k}", "v")
-    return _from_memory(f, Reg(lanes, kept, width), dtype)
+    return from_memory(f, Reg(lanes, kept, width), dtype)
 
 
 def store_vector(f: Function, x: Reg, pointer: str, stride: int, count: int) -> None:
     """The first `count` lanes, to elements `stride` apart."""
     dtype, width = x.dtype, x.width
-    x = _to_memory(f, x)
+    x = to_memory(f, x)
     if stride == 1:
         _store_run(f, x, pointer, [True] * count)
     elif stride == -1:
@@ -169,7 +173,7 @@ def gather(f: Function, dtype: DType, pointer: str, offsets: Reg, count: int) ->
         lanes = f.let_raw(
             f"insertelement {llvm_type(kept, offsets.width)} {lanes}, {x}, i64 {k}", "v"
         )
-    return _from_memory(f, Reg(lanes, kept, offsets.width), dtype)
+    return from_memory(f, Reg(lanes, kept, offsets.width), dtype)
 
 
 def lane_numbers(first: int, step: int, width: int) -> Reg:
@@ -179,18 +183,13 @@ def lane_numbers(first: int, step: int, width: int) -> Reg:
 
 
 def wrap_indices(f: Function, indices: Sequence[Reg], param: Indexed, count: int) -> Reg:
-    """The element offset of some indices: wrapped once, and 0 where out of range (with status 1)."""
+    """The offset, in elements, of some indices: wrapped once; 0 and status 1 out of range."""
     width = indices[0].width
     valid: Reg | None = None
     total: Reg | None = None
     for x, extent, stride in zip(indices, param.extents, param.strides, strict=True):
-        end = constant(extent, INT64, width).name
-        zero = constant(0, INT64, width)
-        negative = f.let(f"icmp slt {x}, {zero.name}", BOOL, width)
-        wrapped = f.let(f"add {x}, {end}", INT64, width)
-        x = f.let(f"select {negative}, {wrapped}, {x}", INT64, width)
-        inside = f.let(f"icmp ult {x}, {end}", BOOL, width)
-        x = f.let(f"select {inside}, {x}, {zero}", INT64, width)
+        x, inside = wrapped(f, x, extent)
+        x = f.let(f"select {inside}, {x}, {constant(0, INT64, width)}", INT64, width)
         if stride != 1:
             x = f.let(f"mul nsw {x}, {constant(stride, INT64, width).name}", INT64, width)
         total = x if total is None else f.let(f"add nsw {total}, {x.name}", INT64, width)
@@ -201,6 +200,15 @@ def wrap_indices(f: Function, indices: Sequence[Reg], param: Indexed, count: int
         return constant(0, INT64)
     report_invalid(f, valid, count)
     return total
+
+
+def wrapped(f: Function, x: Reg, extent: int) -> tuple[Reg, Reg]:
+    """An index, counted from the end where it is negative, and whether it is within the extent."""
+    end = constant(extent, INT64, x.width).name
+    negative = f.let(f"icmp slt {x}, {constant(0, INT64, x.width).name}", BOOL, x.width)
+    from_end = f.let(f"add {x}, {end}", INT64, x.width)
+    x = f.let(f"select {negative}, {from_end}, {x}", INT64, x.width)
+    return x, f.let(f"icmp ult {x}, {end}", BOOL, x.width)
 
 
 def report_invalid(f: Function, valid: Reg, count: int) -> None:

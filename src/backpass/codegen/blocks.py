@@ -1,8 +1,8 @@
 """Loops and branches of a function under construction.
 
 A `Loop` runs its body at least once, so what the body last computed is seen after it, without
-further phis. The phis of its head are written when it closes, because only then are the values known
-that its end hands back.
+further phis. The phis of its head are written when it closes, because only then are the values
+known that its end hands back.
 """
 
 from __future__ import annotations
@@ -76,3 +76,13 @@ def branch(f: Function, condition: Reg) -> tuple[str, str]:
     yes, no = f.label("yes"), f.label("no")
     f.emit(f"br i1 {condition.name}, label %{yes}, label %{no}")
     return yes, no
+
+
+def share(f: Function, total: int) -> tuple[Reg, Reg]:
+    """This thread's range of `total` iterations: [tid * total / n, (tid + 1) * total / n)."""
+    low = f.let(f"mul nuw i64 %tid, {total}", INT64, hint="i")
+    high = add_constant(f, low, total)
+    return (
+        f.let(f"udiv i64 {low.name}, %n", INT64, hint="i"),
+        f.let(f"udiv i64 {high.name}, %n", INT64, hint="i"),
+    )

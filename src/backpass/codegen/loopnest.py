@@ -1,9 +1,9 @@
 """LoopKernel to LLVM text: the function, its share of the outer iterations, and their versions.
 
-The outer loops run as one loop over flattened iterations, so that threads take ranges of them; where
-lanes are rows, an iteration is a block of rows. What differs in the last block (rows that are left
-over, or an inner axis that is clipped) is a version of the body of its own, chosen by a branch, so
-that inside a body every extent is a constant. Next: `stages.py` writes a body.
+The outer loops run as one loop over flattened iterations, so that threads take ranges of them;
+where lanes are rows, an iteration is a block of rows. What differs in the last block (rows that are
+left over, or an inner axis that is clipped) is a version of the body of its own, chosen by a
+branch, so that inside a body every extent is a constant. Next: `stages.py` writes a body.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from math import prod
 
 from backpass.codegen.access import stored_type
-from backpass.codegen.blocks import Loop, add_constant, branch
+from backpass.codegen.blocks import Loop, add_constant, branch, share
 from backpass.codegen.nest import Plan, plan_loops
-from backpass.codegen.stages import Body
+from backpass.codegen.stages import Body, lane_counts
 from backpass.codegen.text import BOOL, INT64, Function, Module, Reg, constant
 from backpass.codegen.workspace import Workspace, aligned
 from backpass.loops import LoopKernel, Space
@@ -75,40 +75,30 @@ def _outer_loop(f: Function, plan: Plan, buffers: Sequence[str]) -> None:
     """All outer iterations, or this thread's share of them."""
     kernel = plan.kernel
     counts = list(kernel.extents[: kernel.outer])
-    if plan.rows:
-        counts[-1] = -(-counts[-1] // plan.block)
+    if plan.blocked is not None:
+        axis, size = plan.blocked
+        counts[axis] = -(-counts[axis] // size)
     axes = tuple(a for a, c in enumerate(counts) if c > 1)
     outer = _Outer(axes, tuple(counts[a] for a in axes))
     total = prod(outer.counts)
+    first, last, end = constant(0, INT64), constant(total, INT64), None
+    if kernel.schedule.parallel:
+        first, last = share(f, total)
+        some, end = branch(f, f.let(f"icmp slt {first}, {last.name}", BOOL))
+        f.begin(some)
     if total == 1:
         _versions(f, plan, buffers, {}, counts)
-        return
-    first, last = constant(0, INT64), constant(total, INT64)
-    if kernel.schedule.parallel:
-        first, last = _share(f, total)
-        some = f.let(f"icmp slt {first}, {last.name}", BOOL)
-        yes, end = branch(f, some)
-        f.begin(yes)
-    loop = Loop(f, [first, *_split(f, first, outer)])
-    position, *places = loop.values
-    index = dict(zip(outer.axes, places, strict=True)) if places else {outer.axes[0]: position}
-    _versions(f, plan, buffers, index, counts)
-    later = add_constant(f, position, 1)
-    again = f.let(f"icmp ne {later}, {last.name}", BOOL)
-    loop.close([later, *_advanced(f, places, outer)], again)
-    if kernel.schedule.parallel:
+    else:
+        loop = Loop(f, [first, *_split(f, first, outer)])
+        position, *places = loop.values
+        index = dict(zip(axes, places or [position], strict=True))
+        _versions(f, plan, buffers, index, counts)
+        later = add_constant(f, position, 1)
+        again = f.let(f"icmp ne {later}, {last.name}", BOOL)
+        loop.close([later, *_advanced(f, places, outer)], again)
+    if end is not None:
         f.emit(f"br label %{end}")
         f.begin(end)
-
-
-def _share(f: Function, total: int) -> tuple[Reg, Reg]:
-    """The range [tid * total / n, (tid + 1) * total / n)."""
-    low = f.let(f"mul nuw i64 %tid, {total}", INT64, hint="i")
-    high = add_constant(f, low, total)
-    return (
-        f.let(f"udiv i64 {low.name}, %n", INT64, hint="i"),
-        f.let(f"udiv i64 {high.name}, %n", INT64, hint="i"),
-    )
 
 
 def _split(f: Function, position: Reg, outer: _Outer) -> list[Reg]:
@@ -141,16 +131,15 @@ def _versions(
 ) -> None:
     """The body for this iteration: for whole blocks and, behind branches, for the last ones."""
     special = _special_axes(plan)
-    if plan.rows and (vector := plan.vector) in index:
-        first_row = f.let(f"mul nsw {index[vector]}, {plan.block}", INT64, hint="i")
-        rows = index | {vector: first_row}
-    else:
-        rows = index
+    places = index
+    if plan.blocked is not None and (blocked := plan.blocked[0]) in index:
+        first = f.let(f"mul nsw {index[blocked]}, {plan.blocked[1]}", INT64, hint="i")
+        places = index | {blocked: first}
     end = f.label("next")
 
     def write(axes: tuple[int, ...], last: frozenset[int]) -> None:
         if not axes:
-            Body(f, plan, _extents(plan, last), _lanes(plan, last), rows, buffers).emit()
+            Body(f, plan, _extents(plan, last), _lanes(plan, last), places, buffers).emit()
             f.emit(f"br label %{end}")
         elif counts[axes[0]] == 1:
             write(axes[1:], last | {axes[0]})
@@ -173,8 +162,8 @@ def _special_axes(plan: Plan) -> tuple[int, ...]:
         whole = kernel.extents[clip.outer] * kernel.extents[clip.inner]
         if clip.total != whole:
             axes.append(clip.outer)
-    if plan.rows and plan.vector is not None and kernel.extents[plan.vector] % plan.block:
-        axes.append(plan.vector)
+    if plan.blocked is not None and kernel.extents[plan.blocked[0]] % plan.blocked[1]:
+        axes.append(plan.blocked[0])
     return tuple(axes)
 
 
@@ -188,12 +177,12 @@ def _extents(plan: Plan, last: frozenset[int]) -> tuple[int, ...]:
 
 
 def _lanes(plan: Plan, last: frozenset[int]) -> tuple[int, ...]:
-    """How many lanes of each vector are alive where lanes are rows."""
+    """How many lanes of each vector are alive, by what the blocked axis has left."""
     whole = (plan.width,) * plan.unroll
-    if not plan.rows or plan.vector is None or plan.vector not in last:
+    if plan.blocked is None or plan.blocked[0] not in last:
         return whole
-    rest = plan.kernel.extents[plan.vector] % plan.block
+    axis, size = plan.blocked
+    rest = plan.kernel.extents[axis] % size
     if not rest:
         return whole
-    full, some = divmod(rest, plan.width)
-    return (plan.width,) * full + ((some,) if some else ())
+    return (plan.width,) * rest if plan.tile is not None else lane_counts(rest, plan.width)

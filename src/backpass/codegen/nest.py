@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from backpass.codegen.tile import tile_map
 from backpass.loops import LANES, Access, Indexed, LoopKernel, Op, Space, Stage
 
 Key = tuple[int, tuple[int, ...], int | None]
@@ -40,7 +41,11 @@ class StagePlan:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A kernel with what follows from it. `width` lanes, `unroll` vectors at once."""
+    """A kernel with what follows from it. `width` lanes, `unroll` vectors at once.
+
+    The vectors of a tile are those of neighbouring positions of the tile axis, else they follow
+    each other along the vector axis.
+    """
 
     kernel: LoopKernel
     ops: tuple[Op, ...]
@@ -49,6 +54,7 @@ class Plan:
     unroll: int
     axes: tuple[frozenset[int], ...]
     stages: tuple[StagePlan, ...]
+    tile: int | None = None
 
     @property
     def rows(self) -> bool:
@@ -58,11 +64,34 @@ class Plan:
     @property
     def block(self) -> int:
         """Positions along the vector axis that are worked on at once."""
-        return self.width * self.unroll
+        return self.width if self.tile is not None else self.width * self.unroll
+
+    @property
+    def blocked(self) -> tuple[int, int] | None:
+        """The outer axis of which an iteration takes many positions, and how many."""
+        if self.tile is not None:
+            return self.tile, self.unroll
+        return (self.vector, self.block) if self.rows and self.vector is not None else None
+
+
+@dataclass(frozen=True, slots=True)
+class _LaneAxes:
+    """The axes along which the registers of a vector value differ."""
+
+    vector: int | None
+    tile: int | None
+    rows: bool
+
+    def vary(self, axes: frozenset[int]) -> bool:
+        """Whether a value that varies along `axes` is a vector."""
+        return self.vector in axes or (self.tile is not None and self.tile in axes)
 
 
 def plan_loops(kernel: LoopKernel) -> Plan:
     """The plan of a verified kernel."""
+    tiled = tile_map(kernel)
+    kernel = kernel if tiled is None else tiled
+    tile = None if tiled is None else kernel.outer - 1
     vector = kernel.schedule.vector
     if vector is not None and kernel.extents[vector] == 1:
         vector = None
@@ -70,12 +99,13 @@ def plan_loops(kernel: LoopKernel) -> Plan:
     axes = _varying(kernel, ops, vector)
     unroll = 1 if vector is None else kernel.schedule.unroll
     width = 1 if vector is None else LANES
+    lanes = _LaneAxes(vector, tile, vector is not None and vector < kernel.outer)
     plans: list[StagePlan] = []
     first = 0
     for stage in kernel.stages:
-        plans.append(_plan_stage(kernel, stage, first, axes, vector))
+        plans.append(_plan_stage(kernel, stage, first, axes, lanes))
         first += len(stage.ops)
-    return Plan(kernel, ops, vector, width, unroll, axes, tuple(plans))
+    return Plan(kernel, ops, vector, width, unroll, axes, tuple(plans), tile)
 
 
 def access_of(op: Op) -> Access:
@@ -117,7 +147,7 @@ def _access_axes(kernel: LoopKernel, access: Access, vector: int | None) -> froz
     pairs = zip(access.strides, kernel.extents, strict=True)
     axes = frozenset(a for a, (stride, extent) in enumerate(pairs) if stride and extent > 1)
     if kernel.buffers[access.buffer].space is Space.SCRATCH and vector is not None:
-        return axes | ({vector} if vector < kernel.outer else frozenset())
+        return axes | {vector} if vector < kernel.outer else axes
     return axes
 
 
@@ -126,23 +156,22 @@ def _plan_stage(
     stage: Stage,
     first: int,
     axes: tuple[frozenset[int], ...],
-    vector: int | None,
+    lanes: _LaneAxes,
 ) -> StagePlan:
-    order = _loop_order(kernel, stage, vector)
+    order = _loop_order(kernel, stage, lanes.vector)
     tasks: list[list[Task]] = [[] for _ in range(len(order) + 1)]
     splats: set[int] = set()
     keys: dict[Key, None] = {}
     reductions: list[int] = []
-    rows = vector is not None and vector < kernel.outer
     for number, op in enumerate(stage.ops, first):
         if op.code in ("reduce", "scan"):
             reductions.append(number)
         if isinstance(op.param, Access | Indexed):
             keys[pointer_key(number, op)] = None
-        for task in _tasks_of(number, op, axes, order, vector, rows):
+        for task in _tasks_of(number, op, axes, order, lanes):
             tasks[task.depth].append(task)
             if task.vector and (task.offset or op.code != "load_at"):
-                splats |= {a for a in op.args if vector not in axes[a]}
+                splats |= {a for a in op.args if not lanes.vary(axes[a])}
     grouped = tuple(map(tuple, tasks))
     return StagePlan(order, grouped, tuple(keys), frozenset(splats), tuple(reductions))
 
@@ -167,22 +196,22 @@ def _tasks_of(
     op: Op,
     axes: tuple[frozenset[int], ...],
     order: tuple[int, ...],
-    vector: int | None,
-    rows: bool,
+    lanes: _LaneAxes,
 ) -> list[Task]:
     def depth(varying: frozenset[int]) -> int:
+        if lanes.tile is not None and lanes.vary(varying):
+            return len(order)
         return max((k + 1 for k, a in enumerate(order) if a in varying), default=0)
 
     own = len(order) if op.code in _INNERMOST else depth(axes[number])
-    if rows:
-        lanes = vector in axes[number] or op.code == "store"
+    if lanes.rows:
+        vector = lanes.vary(axes[number]) or op.code == "store"
     else:
-        lanes = vector is not None and vector in order and own == len(order)
+        vector = lanes.vector in order and own == len(order)
     if op.code != "load_at":
-        return [Task(number, op, lanes, own)]
+        return [Task(number, op, vector, own)]
     varying = frozenset[int]().union(*[axes[a] for a in op.args])
-    vector_offset = lanes and vector in varying
     return [
-        Task(number, op, vector_offset, depth(varying), offset=True),
-        Task(number, op, lanes, own),
+        Task(number, op, vector and lanes.vary(varying), depth(varying), offset=True),
+        Task(number, op, vector, own),
     ]

@@ -15,6 +15,7 @@ from backpass.codegen import access, arithmetic, reduction
 from backpass.codegen.blocks import CountedLoop
 from backpass.codegen.nest import Key, Plan, StagePlan, Task, access_of, pointer_key
 from backpass.codegen.text import INT64, Function, Reg, constant
+from backpass.codegen.tile import load_turned, store_turned
 from backpass.loops import Space
 
 Value = tuple[Reg, ...]
@@ -24,8 +25,9 @@ Value = tuple[Reg, ...]
 class Visit:
     """Where in the loops text is being written.
 
-    Vector u works on positions `shift + u * width` and on of the vector axis, counted from where the
-    pointers and `multiples` (of the innermost loop, by stride) stand.
+    Vector u works on the positions of the vector axis from `shift + u * width` on (of a tile: from
+    `shift` on, at tile position u), counted from where the pointers and `multiples` (of the
+    innermost loop, by stride) stand.
     """
 
     pointers: dict[Key, str]
@@ -33,6 +35,12 @@ class Visit:
     counts: tuple[int, ...]
     multiples: dict[int, Reg]
     shift: int = 0
+
+
+def lane_counts(positions: int, width: int) -> tuple[int, ...]:
+    """How many lanes of each vector are alive for some positions in a row."""
+    full, some = divmod(positions, width)
+    return (width,) * full + ((some,) if some else ())
 
 
 class Body:
@@ -160,15 +168,16 @@ class Body:
         axis = stage.order[-1]
         blocks, rest = divmod(self._extents[axis], plan.block)
         if blocks:
-            full = replace(visit, counts=(plan.width,) * plan.unroll)
+            full = replace(visit, counts=self._counts)
             if blocks > 1:
                 self._block_loop(stage, blocks, full, axis)
             else:
                 self._tasks(stage, -1, full)
         if rest:
-            counts = (plan.width,) * (rest // plan.width)
-            if rest % plan.width:
-                counts = (*counts, rest % plan.width)
+            if plan.tile is not None:
+                counts = (rest,) * len(self._counts)
+            else:
+                counts = lane_counts(rest, plan.width)
             self._tasks(stage, -1, replace(visit, counts=counts, shift=blocks * plan.block))
 
     def _block_loop(self, stage: StagePlan, blocks: int, visit: Visit, axis: int) -> None:
@@ -303,8 +312,18 @@ class Body:
         if task.vector:
             stride = self._lane_stride(key)
             pointer = self._moved(key, pointer, visit.multiples.get(stride))
-            constant_part += (visit.shift + u * self._plan.width) * stride
+            constant_part += visit.shift * stride + u * self._vector_step(key)
         return access.offset_pointer(self._f, dtype, pointer, constant_part)
+
+    def _vector_step(self, key: Key) -> int:
+        """Elements from vector to vector."""
+        tile = self._plan.tile
+        return self._lane_stride(key) * self._plan.width if tile is None else key[1][tile]
+
+    def _turned(self, key: Key) -> bool:
+        """Whether a tile is moved by vectors along its tile axis."""
+        tile = self._plan.tile
+        return tile is not None and key[1][tile] == 1 and abs(self._lane_stride(key)) > 1
 
     def _alive(self, task: Task, count: int) -> int:
         """How many lanes of memory may be touched; scratch rows are whole vectors."""
@@ -315,9 +334,13 @@ class Body:
         f, dtype = self._f, task.op.dtype
         if not task.vector:
             return (access.load_scalar(f, dtype, self._place(task, visit, 0)),)
-        stride = self._lane_stride(pointer_key(task.number, task.op))
+        key = pointer_key(task.number, task.op)
+        stride, counts = self._lane_stride(key), visit.counts
+        if self._turned(key):
+            place, tile = self._place(task, visit, 0), self._plan.unroll
+            return tuple(load_turned(f, dtype, place, stride, tile, len(counts), counts[0]))
         vectors: list[Reg] = []
-        for u, count in enumerate(visit.counts):
+        for u, count in enumerate(counts):
             place = self._place(task, visit, u)
             alive = self._alive(task, count)
             vectors.append(access.load_vector(f, dtype, place, stride, self._plan.width, alive))
@@ -328,8 +351,14 @@ class Body:
             x = self._get(task.op.args[0], 0, False)
             access.store_scalar(self._f, x, self._place(task, visit, 0))
             return
-        stride = self._lane_stride(pointer_key(task.number, task.op))
-        for u, count in enumerate(visit.counts):
+        key = pointer_key(task.number, task.op)
+        stride, counts = self._lane_stride(key), visit.counts
+        if self._turned(key):
+            turned = [self._get(task.op.args[0], u, True) for u in range(len(counts))]
+            place, tile = self._place(task, visit, 0), self._plan.unroll
+            store_turned(self._f, turned, place, stride, tile, counts[0])
+            return
+        for u, count in enumerate(counts):
             x = self._get(task.op.args[0], u, True)
             place = self._place(task, visit, u)
             access.store_vector(self._f, x, place, stride, self._alive(task, count))
@@ -342,7 +371,11 @@ class Body:
         width = self._plan.width
         vectors: list[Reg] = []
         for u in range(len(visit.counts)):
-            lanes = access.lane_numbers(visit.shift + u * width, 1, width)
+            if axis == self._plan.tile:
+                lanes = constant(u, INT64, width)
+            else:
+                between = 0 if self._plan.tile is not None else u * width
+                lanes = access.lane_numbers(visit.shift + between, 1, width)
             if axis in visit.index:
                 spread = access.splat(self._f, base, width)
                 lanes = self._f.let(f"add nsw {spread}, {lanes.name}", INT64, width)

@@ -1,5 +1,6 @@
 """The kernel language: loop nests as data, between the tensor graph and native code."""
 
+from backpass.loops.interpret import interpret
 from backpass.loops.kernel import (
     LANES,
     Access,
@@ -15,6 +16,8 @@ from backpass.loops.kernel import (
     Space,
     Stage,
 )
+from backpass.loops.show import show
+from backpass.loops.verify import verify
 
 __all__ = [
     "LANES",
@@ -30,4 +33,7 @@ __all__ = [
     "Schedule",
     "Space",
     "Stage",
+    "interpret",
+    "show",
+    "verify",
 ]
