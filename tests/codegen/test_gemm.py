@@ -17,7 +17,9 @@ from backpass.codegen.gemm_choice import plan_gemm
 from backpass.codegen.gemm_plan import transposed
 from backpass.codegen.machine import Machine
 from backpass.codegen.text import Module
-from backpass.loops import Access, Buffer, Gemm, Op
+from backpass.loops import Access, Buffer, Gemm, Indexed, Op
+from backpass.loops.interpret import interpret
+from backpass.loops.verify import verify
 
 F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
 CACHES = {"l1": 32 << 10, "l2": 1 << 20, "l3": 16 << 20}
@@ -204,6 +206,142 @@ def test_large_products_are_packed_and_shared(transpose: str, dtype: np.dtype[An
     want = x.astype(np.float64) @ y.astype(np.float64)
     close(results[0], want, np.abs(x).astype(np.float64) @ np.abs(y))
     assert all(np.array_equal(results[0], other) for other in results[1:])
+
+
+I64, BOOL = np.dtype(np.int64), np.dtype(np.bool_)
+REFERENCES = {
+    "add": np.add,
+    "sub": np.subtract,
+    "mul": np.multiply,
+    "maximum": np.maximum,
+    "greater": np.greater,
+    "tanh": np.tanh,
+    "exp": np.exp,
+}
+Built = tuple[tuple[Buffer, ...], tuple[Op, ...]]
+
+
+def _relu(b: int, m: int, n: int, t: Any) -> Built:
+    """A bias along columns, and two results: relu and the mask of its derivative, a boolean."""
+    full = (m * n, n, 1)
+    ops = (
+        Op("acc", (), t),
+        Op("load", (), t, Access(3, 0, (0, 0, 1))),
+        Op("add", (0, 1), t),
+        Op("const", (), t, 0.0),
+        Op("greater", (2, 3), BOOL),
+        Op("store", (4,), BOOL, Access(4, 0, full)),
+        Op("maximum", (2, 3), t),
+        Op("store", (6,), t, Access(2, 0, full)),
+    )
+    return (Buffer(t, n), Buffer(BOOL, b * m * n, written=True)), ops
+
+
+def _update(b: int, m: int, n: int, t: Any) -> Built:
+    """out -= exp(rate) * acc in place: a uniform value that takes long, needed once."""
+    full = (m * n, n, 1)
+    ops = (
+        Op("load", (), t, Access(3, 0, (0, 0, 0))),
+        Op("exp", (0,), t),
+        Op("acc", (), t),
+        Op("mul", (1, 2), t),
+        Op("load", (), t, Access(2, 0, full)),
+        Op("sub", (4, 3), t),
+        Op("store", (5,), t, Access(2, 0, full)),
+    )
+    return (Buffer(t, 1),), ops
+
+
+def _rows_and_tanh(b: int, m: int, n: int, t: Any) -> Built:
+    """A long epilogue with a value of each row: it runs row by row from memory."""
+    ops = (
+        Op("acc", (), t),
+        Op("load", (), t, Access(3, 0, (m, 1, 0))),
+        Op("tanh", (1,), t),
+        Op("mul", (0, 2), t),
+        Op("tanh", (3,), t),
+        Op("store", (4,), t, Access(2, 0, (m * n, n, 1))),
+    )
+    return (Buffer(t, b * m),), ops
+
+
+def _indices(b: int, m: int, n: int, t: Any) -> Built:
+    """The place itself; the result is stored by columns."""
+    ops = (
+        Op("acc", (), t),
+        Op("index", (), I64, 0),
+        Op("index", (), I64, 1),
+        Op("index", (), I64, 2),
+        Op("mul", (2, 3), I64),
+        Op("add", (4, 1), I64),
+        Op("cast", (5,), t),
+        Op("add", (0, 6), t),
+        Op("store", (7,), t, Access(2, 0, (m * n, 1, m))),
+    )
+    return (), ops
+
+
+def _labels(b: int, m: int, n: int, t: Any) -> Built:
+    """A row of a table for each row, chosen by data: buffer 3 holds indices, buffer 4 the table."""
+    rows = Indexed(Access(4, 0, (0, 0, 1)), (n,), (3,))
+    ops = (
+        Op("acc", (), t),
+        Op("load", (), I64, Access(3, 0, (0, 1, 0))),
+        Op("load_at", (1,), t, rows),
+        Op("index", (), I64, 2),
+        Op("load_at", (3,), t, Indexed(Access(4, 0, (0, 0, 0)), (1,), (3 * n,))),
+        Op("add", (0, 2), t),
+        Op("add", (5, 4), t),
+        Op("store", (6,), t, Access(2, 0, (m * n, n, 1))),
+    )
+    return (Buffer(I64, m), Buffer(t, 3 * n)), ops
+
+
+EPILOGUES = [_relu, _update, _rows_and_tanh, _indices, _labels]
+
+
+@pytest.mark.parametrize("shape", [(2, 30, 37, 20), (1, 5, 70, 2100), (1, 301, 600, 9)], ids=str)
+@pytest.mark.parametrize("dtype", [F32, F64], ids=str)
+@pytest.mark.parametrize("machine", [AVX512, AVX2, SSE2], ids=lambda m: m.cpu)
+@pytest.mark.parametrize("epilogue", EPILOGUES, ids=lambda e: e.__name__)
+def test_epilogues(
+    epilogue: Any, machine: Machine, dtype: np.dtype[Any], shape: tuple[int, int, int, int]
+) -> None:
+    """As the interpreter says, for any n; short ones, long ones, and after partial sums."""
+    batch, rows, columns, depth = shape
+    gemm = dense(rows, columns, depth, dtype, batch=batch)
+    buffers, ops = epilogue(batch, rows, columns, dtype)
+    gemm = verify(replace(gemm, buffers=gemm.buffers + buffers, epilogue=ops))
+    rng = np.random.default_rng(2)
+    arrays: list[np.ndarray[Any, Any]] = []
+    for buffer in gemm.buffers:
+        values = rng.standard_normal(buffer.size) / 8
+        if buffer.dtype == I64:
+            values = rng.integers(-3, 3, buffer.size)
+        arrays.append(values.astype(buffer.dtype))
+    want = [array.copy() for array in arrays]
+    assert interpret(gemm, want, REFERENCES) == 0
+    kernel = compiled(gemm, machine)
+    results = []
+    for n in (1, 2, 3):
+        got = [array.copy() for array in arrays]
+        assert run(kernel, got, n) == 0
+        results.append(got)
+    for a, b in zip(results[0], want, strict=True):
+        close = np.isclose(a, b, rtol=1e-5, atol=1e-5) if dtype == F32 else np.isclose(a, b)
+        assert close.mean() >= (0.999 if a.dtype == BOOL else 1.0)  # a mask may flip at a rounding
+    for other in results[1:]:
+        assert all(np.array_equal(a, b) for a, b in zip(results[0], other, strict=True))
+
+
+def test_an_index_out_of_range_is_reported() -> None:
+    gemm = dense(20, 30, 4)
+    buffers, ops = _labels(1, 20, 30, F32)
+    kernel = compiled(replace(gemm, buffers=gemm.buffers + buffers, epilogue=ops), AVX512)
+    arrays = [np.ones(b.size, b.dtype) for b in (*gemm.buffers, *buffers)]
+    assert run(kernel, arrays, 1) == 0
+    arrays[3][7] = 3
+    assert run(kernel, arrays, 1) == 1
 
 
 @pytest.mark.parametrize("shape", [(0, 3, 4, 5), (2, 0, 4, 5), (2, 3, 0, 5)])

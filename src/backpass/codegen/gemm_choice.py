@@ -14,7 +14,7 @@ from backpass.loops.kernel import Access, Gemm, Indexed, Op
 
 _UNITS = 64  # as many units as this give many threads equal shares
 _LEAST_CHUNK = 64  # rows over which a packed column panel should be used
-_REUSE = 256  # rows from which on it pays to pack a column panel that could be read in place
+_REUSE = {16: 32, 32: 32, 64: 256}  # rows from which on packing y pays, by bytes of a vector
 _PAGE = 4096  # elements this far apart fall on one set of any L1
 _TILE_ROWS = 14
 _REGISTER_EPILOGUE = 280  # instructions; a longer epilogue runs row by row from memory
@@ -106,7 +106,8 @@ def _packs_y(plan: Plan, machine: Machine) -> bool:
     if gemm.columns > 1 and column != 1:
         return True
     apart = max(gcd(depth * size, _PAGE), plan.panel_width * size)
-    return gemm.rows >= _REUSE and plan.depth_chunk * apart > machine.l1 // 2
+    enough = gemm.rows >= _REUSE[machine.vector_bytes]
+    return enough and plan.depth_chunk * apart > machine.l1 // 2
 
 
 def _packs_x(plan: Plan, machine: Machine) -> bool:
@@ -121,7 +122,9 @@ def _packs_x(plan: Plan, machine: Machine) -> bool:
         apart = row * size % _PAGE
         return beyond > machine.l1 and min(apart, _PAGE - apart) < 128
     if row == 1:
-        return beyond > machine.l2 and not plan.rows_first
+        # A tile of 14 x 32 has time to wait for L2, one of 6 x 16 has not.
+        limit = machine.l2 if machine.vector_bytes == 64 else machine.l1
+        return beyond > limit and not plan.rows_first
     return beyond > machine.l1
 
 
@@ -136,9 +139,9 @@ def _rows_first(plan: Plan, machine: Machine) -> bool:
 
 
 def _depth_chunk(plan: Plan, machine: Machine) -> int:
-    """Elements of the depth that are summed at once: a packed column panel fits half of L2."""
+    """Elements of the depth that are summed at once: a column panel takes a quarter of L2."""
     gemm = plan.product
-    most = machine.l2 // 2 // (plan.panel_width * gemm.dtype.itemsize)
+    most = machine.l2 // 4 // (plan.panel_width * gemm.dtype.itemsize)
     tiles = gemm.batch * plan.row_panels * plan.column_panels
     if tiles < _FEW_TILES and gemm.depth >= 4 * _DEPTH_CHUNK:
         most = _DEPTH_CHUNK
