@@ -192,12 +192,12 @@ def _cycles(plan: Plan) -> float:
         cycles += gemm.depth * gemm.rows * _packing(row, depth, plan.lanes)
     for op in gemm.epilogue:
         if isinstance(op.param, Access) and op.param.strides[2] not in (0, 1):
-            cycles += 1.5 * gemm.rows * gemm.columns
+            cycles += 2 * gemm.rows * gemm.columns
     return cycles * gemm.batch
 
 
 def _packing(item: int, depth: int, lanes: int) -> float:
     """Cycles to pack an element: by vectors, by squares, or alone."""
     if item == 1:
-        return 2.0 / lanes
-    return 0.4 if depth == 1 else 1.5
+        return 2 / lanes
+    return (1 + lanes.bit_length()) / (2 * lanes) if depth == 1 else 1.5
