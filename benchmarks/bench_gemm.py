@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -125,7 +126,7 @@ def _emit(module: Module, gemm: Gemm, name: str) -> Workspace:
     return emit_gemm(module, gemm, name, host())
 
 
-def _emit_all(module: Module, gemm: Gemm, name: str, lanes: int) -> Workspace:
+def _emit_all(lanes: int, module: Module, gemm: Gemm, name: str) -> Workspace:
     work = _emit(module, gemm, name)
     vector = f"<{lanes} x {'float' if gemm.dtype == F32 else 'double'}>"
     fma = f"@llvm.fma.v{lanes}f{gemm.dtype.itemsize * 8}"
@@ -146,7 +147,7 @@ def measure(gemm: Gemm, n: int, samples: int) -> tuple[float, float, float, floa
     lanes = host().vector_bytes // gemm.dtype.itemsize
     emitting = _cpu_time(lambda: emit_gemm(Module(), gemm, "kernel", host()))
     compiling = _cpu_time(lambda: NativeKernel(gemm, _emit)) - emitting
-    kernel = NativeKernel(gemm, lambda *args: _emit_all(*args, lanes))
+    kernel = NativeKernel(gemm, partial(_emit_all, lanes))
     engine, work = kernel.engine, kernel.workspace
     rng = np.random.default_rng(0)
     arrays = [rng.standard_normal(buffer.size).astype(gemm.dtype) for buffer in gemm.buffers]

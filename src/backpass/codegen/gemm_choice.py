@@ -8,14 +8,13 @@ from __future__ import annotations
 from dataclasses import replace
 from math import gcd
 
-from backpass.codegen.gemm_plan import Plan, equal_runs, full_runs, transposed
+from backpass.codegen.gemm_plan import PAGE, Plan, equal_runs, full_runs, same_sets, transposed
 from backpass.codegen.machine import Machine
 from backpass.loops.kernel import Access, Gemm, Indexed, Op
 
 _UNITS = 64  # as many units as this give many threads equal shares
 _LEAST_CHUNK = 64  # rows over which a packed column panel should be used
 _REUSE = {16: 32, 32: 32, 64: 256}  # rows from which on packing y pays, by bytes of a vector
-_PAGE = 4096  # elements this far apart fall on one set of any L1
 _TILE_ROWS = 14
 _REGISTER_EPILOGUE = 280  # instructions; a longer epilogue runs row by row from memory
 _DEPTH_CHUNK = 512
@@ -105,7 +104,7 @@ def _packs_y(plan: Plan, machine: Machine) -> bool:
     _, _, column, depth = gemm.y.strides
     if gemm.columns > 1 and column != 1:
         return True
-    apart = max(gcd(depth * size, _PAGE), plan.panel_width * size)
+    apart = max(gcd(depth * size, PAGE), plan.panel_width * size)
     enough = gemm.rows >= _REUSE[machine.vector_bytes]
     return enough and plan.depth_chunk * apart > machine.l1 // 2
 
@@ -119,8 +118,7 @@ def _packs_x(plan: Plan, machine: Machine) -> bool:
         return False
     beyond = gemm.rows * plan.depth_chunk * size
     if depth in (0, 1):
-        apart = row * size % _PAGE
-        return beyond > machine.l1 and min(apart, _PAGE - apart) < 128
+        return depth == 1 and beyond > machine.l1 and same_sets(row * size)
     if row == 1:
         # A tile of 14 x 32 has time to wait for L2, one of 6 x 16 has not.
         limit = machine.l2 if machine.vector_bytes == 64 else machine.l1

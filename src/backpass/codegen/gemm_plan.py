@@ -10,9 +10,10 @@ panels.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 from backpass.loops.kernel import Access, Gemm, Indexed, Op
+
+PAGE = 4096  # elements this far apart fall on one set of any L1
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +82,40 @@ class Plan:
         return self.lanes * self.vectors
 
     @property
+    def partial_width(self) -> int:
+        """Elements of a row of partial sums."""
+        return self.column_panels * self.panel_width
+
+    @property
     def panel_height(self) -> int:
         """Elements of a row of a packed row panel: the tile's rows, filled up to whole vectors."""
         return -(-self.rows[0].size // self.lanes) * self.lanes
+
+    @property
+    def copies_rows(self) -> bool:
+        """Whether packed x is x row by row, not panel by panel."""
+        return self.product.x.strides[3] == 1
+
+    @property
+    def padded_depth(self) -> int:
+        """Elements from row to row of x packed by rows, which no cache set sees together."""
+        size = self.product.dtype.itemsize
+        padded = -(-self.product.depth // self.lanes) * self.lanes
+        while same_sets(padded * size):
+            padded += self.lanes
+        return padded
+
+    @property
+    def packed_batches(self) -> int:
+        """How often x is packed."""
+        return self.product.batch if self.product.x.strides[0] else 1
+
+    @property
+    def packed_x_elements(self) -> int:
+        """Elements of packed x, for one batch."""
+        if self.copies_rows:
+            return self.product.rows * self.padded_depth
+        return self.row_panels * self.panel_height * self.product.depth
 
     def __str__(self) -> str:
         p = self.product
@@ -100,6 +132,11 @@ class Plan:
             facts.append(f"depth in {self.depth_chunks} chunks of {self.depth_chunk}")
         facts.append("epilogue in registers" if self.in_registers else "epilogue by rows")
         return "; ".join(facts)
+
+
+def same_sets(apart: int) -> bool:
+    """Whether elements so many bytes apart fall on the same few sets of a cache."""
+    return min(apart % PAGE, -apart % PAGE) < 128
 
 
 def equal_runs(total: int, most: int) -> tuple[Run, ...]:
@@ -133,17 +170,13 @@ def transposed(gemm: Gemm) -> Gemm:
 
 
 def _transposed_op(op: Op) -> Op:
-    param: Any = op.param
-    match param:
-        case Access():
-            param = _transposed_access(param)
-        case Indexed():
-            param = replace(param, access=_transposed_access(param.access))
-        case _ if op.code == "index":
-            param = (0, 2, 1)[param]
-        case _:
-            pass
-    return replace(op, param=param)
+    if isinstance(op.param, Access):
+        return replace(op, param=_transposed_access(op.param))
+    if isinstance(op.param, Indexed):
+        return replace(op, param=replace(op.param, access=_transposed_access(op.param.access)))
+    if op.code == "index":
+        return replace(op, param=(0, 2, 1)[op.param])
+    return op
 
 
 def _transposed_access(access: Access) -> Access:
