@@ -25,6 +25,7 @@ F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
 CACHES = {"l1": 32 << 10, "l2": 1 << 20, "l3": 16 << 20}
 AVX512 = Machine("znver4", "+avx512f,+avx512vl,+avx2,+fma", 64, 32, **CACHES)
 AVX2 = Machine("haswell", "+avx2,+fma", 32, 16, **CACHES)
+CRAMPED = replace(AVX512, l1=1 << 11, l2=1 << 14)  # everything is packed, and the depth is cut
 SSE2 = Machine("x86-64", "", 16, 16, **CACHES)
 MACHINES = {"znver4": None, "haswell": "haswell", "x86-64": "x86-64"}  # None: the host
 
@@ -135,7 +136,7 @@ def close(got: Any, want: Any, scale: Any) -> None:
     columns=sizes,
     depth=st.one_of(sizes, st.just(0), st.sampled_from([300, 2050])),
     dtype=st.sampled_from([F32, F64]),
-    machine=st.sampled_from([AVX512, AVX2, SSE2]),
+    machine=st.sampled_from([AVX512, CRAMPED, AVX2, SSE2]),
     parallel=st.booleans(),
 )
 def test_any_shape_and_stride(
@@ -193,24 +194,46 @@ def test_any_shape_and_stride(
     assert all(np.array_equal(results[0], other) for other in results[1:])
 
 
+LARGE = [(150, 512, 300), (40, 600, 1024), (300, 70, 33)]
+
+
+@pytest.mark.parametrize("shape", LARGE, ids=str)
 @pytest.mark.parametrize("transpose", ["", "y", "x", "xy", "c", "xc"])
-@pytest.mark.parametrize("dtype", [F32, F64], ids=str)
-def test_large_products_are_packed_and_shared(transpose: str, dtype: np.dtype[Any]) -> None:
-    gemm = dense(150, 512, 300, dtype, transpose)
-    kernel = compiled(gemm, AVX512)
+@pytest.mark.parametrize("machine", [AVX512, CRAMPED], ids=["roomy", "cramped"])
+def test_large_products_are_packed_and_shared(
+    machine: Machine, transpose: str, shape: tuple[int, int, int]
+) -> None:
+    rows, columns, depth = shape
+    dtype = F64 if rows == 300 else F32
+    kernel = compiled(dense(*shape, dtype, transpose), machine)
     rng = np.random.default_rng(1)
-    x, y = rng.standard_normal((150, 300)), rng.standard_normal((300, 512))
-    x, y = x.astype(dtype), y.astype(dtype)
+    x = rng.standard_normal((rows, depth)).astype(dtype)
+    y = rng.standard_normal((depth, columns)).astype(dtype)
     flat_x = np.ascontiguousarray(x.T if "x" in transpose else x).ravel()
     flat_y = np.ascontiguousarray(y.T if "y" in transpose else y).ravel()
     results = []
     for n in (1, 2, 3, 7):
-        out = np.full(150 * 512, np.nan, dtype)
+        out = np.full(rows * columns, np.nan, dtype)
         run(kernel, [flat_x, flat_y, out], n)
-        results.append(out.reshape(512, 150).T if "c" in transpose else out.reshape(150, 512))
+        results.append(out.reshape((columns, rows) if "c" in transpose else (rows, columns)))
     want = x.astype(np.float64) @ y.astype(np.float64)
-    close(results[0], want, np.abs(x).astype(np.float64) @ np.abs(y))
+    got = results[0].T if "c" in transpose else results[0]
+    close(got, want, np.abs(x).astype(np.float64) @ np.abs(y))
     assert all(np.array_equal(results[0], other) for other in results[1:])
+
+
+def test_what_is_packed() -> None:
+    """The rules, on the cases above and on the layers of a network."""
+    long_rows = plan_gemm(dense(40, 600, 1024), AVX512)  # rows 4096 bytes apart
+    assert long_rows.pack_x and long_rows.copies_rows and not long_rows.pack_y
+    cramped = plan_gemm(dense(150, 512, 300, transpose="x"), CRAMPED)
+    assert cramped.pack_x and not cramped.copies_rows and cramped.depth_chunks == 3
+    tall = plan_gemm(dense(8192, 64, 64, transpose="y"), AVX512)
+    assert tall.rows_first and tall.pack_y and not tall.pack_x
+    first_layer = plan_gemm(dense(128, 512, 784), AVX512)
+    assert not (first_layer.pack_x or first_layer.pack_y or first_layer.swapped)
+    deep = plan_gemm(dense(50, 50, 100_000, F64, "x"), AVX512)
+    assert deep.depth_chunks > 100 and not (deep.pack_x or deep.pack_y)
 
 
 I64, BOOL = np.dtype(np.int64), np.dtype(np.bool_)
