@@ -15,14 +15,11 @@ from collections import deque
 from functools import lru_cache
 from typing import Any
 
-import llvmlite.binding  # pyright: ignore[reportMissingTypeStubs]
-
 from backpass.codegen import cache
+from backpass.codegen.llvm import llvm
 from backpass.codegen.machine import Machine
 from backpass.codegen.once import once, process_lock
 from backpass.codegen.runtime import runtime_text
-
-llvm: Any = llvmlite.binding  # it has no types
 
 _NUMBERS = itertools.count()
 _UNLOADED: deque[Any] = deque()  # code that nobody refers to
@@ -93,7 +90,7 @@ def compile_text(text: str, machine: Machine) -> bytes:
     """The object code of a whole module."""
     with process_lock():
         target = _target_machine(machine)
-        module = llvm.parse_assembly(text)
+        module = llvm().parse_assembly(text)
         module.verify()
         return target.emit_object(module)
 
@@ -102,11 +99,11 @@ def assembly(text: str, machine: Machine) -> str:
     """The assembly of a module, to be read by people."""
     with process_lock():
         whole = "\n".join([text, runtime_text(text), _attributes(machine)])
-        return _target_machine(machine).emit_assembly(llvm.parse_assembly(whole))
+        return _target_machine(machine).emit_assembly(llvm().parse_assembly(whole))
 
 
 def _link(code: bytes, names: list[str]) -> Library:
-    builder = llvm.JITLibraryBuilder().add_object_img(code).add_current_process()
+    builder = llvm().JITLibraryBuilder().add_object_img(code).add_current_process()
     for name in names:
         builder.export_symbol(name)
     return Library(builder.link(_jit(), f"backpass{next(_NUMBERS)}"), code)
@@ -131,31 +128,25 @@ def _attributes(machine: Machine) -> str:
 
 def triple() -> str:
     """What LLVM calls this platform, for example "x86_64-unknown-linux-gnu"."""
-    return llvm.get_default_triple()
+    return llvm().get_default_triple()
 
 
 def _llvm_version() -> str:
-    return ".".join(map(str, llvm.llvm_version_info))
-
-
-@once
-def _start() -> None:
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
+    return ".".join(map(str, llvm().llvm_version_info))
 
 
 @lru_cache(maxsize=8)
 def _target_machine(machine: Machine) -> Any:
-    _start()
-    return llvm.Target.from_default_triple().create_target_machine(
+    return _target().create_target_machine(
         cpu=machine.cpu, features=machine.features, opt=2, reloc="pic", codemodel="small"
     )
 
 
 @once
 def _jit() -> Any:
-    _start()
-    target = llvm.Target.from_default_triple().create_target_machine(
-        opt=2, reloc="pic", codemodel="small", jit=True
-    )
-    return llvm.create_lljit_compiler(target, use_jit_link=True)
+    machine = _target().create_target_machine(opt=2, reloc="pic", codemodel="small", jit=True)
+    return llvm().create_lljit_compiler(machine, use_jit_link=True)
+
+
+def _target() -> Any:
+    return llvm().Target.from_default_triple()
