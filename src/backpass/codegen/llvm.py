@@ -1,4 +1,4 @@
-"""LLVM by llvmlite, loaded and started when it is first used: it is large, and not always needed."""
+"""LLVM by llvmlite, loaded and started when it is first used: it is large, not always needed."""
 
 from __future__ import annotations
 
