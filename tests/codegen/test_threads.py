@@ -37,6 +37,16 @@ def test_a_barrier_holds_back_every_thread(monkeypatch: pytest.MonkeyPatch, size
     assert len([t for t in threading.enumerate() if t.name.startswith("backpass")]) == size - 1
 
 
+def test_a_program_may_have_fewer_threads_than_the_team(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BACKPASS_NUM_THREADS", "5")
+    for most in (1, 2, 4, 9):
+        native, places, _ = rounds(100, threads_at_most=most)
+        for run in (1, 2, 3):
+            assert native.entry() is None
+            assert places[:6].tolist() == ([100 * run] * min(most, 5) + [0] * 6)[:6]
+    assert threads.team().size == 5
+
+
 def test_every_share_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BACKPASS_NUM_THREADS", "3")
     for size in (0, 1, 2, 7, 1000):

@@ -10,8 +10,11 @@ Invariant: one thread at a time is inside LLVM, and none is when the process for
 
 from __future__ import annotations
 
+import ctypes
 import itertools
+import sys
 from collections import deque
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -29,17 +32,20 @@ _OPTIONS = "opt=2 pic small"  # part of the cache's key: what else object code d
 class Library:
     """Loaded machine code. It stays where it is for as long as the Library is referred to."""
 
-    __slots__ = ("__weakref__", "_tracker", "object_code")
+    __slots__ = ("__weakref__", "_tracker")
 
-    def __init__(self, tracker: Any, object_code: bytes) -> None:
+    def __init__(self, tracker: Any) -> None:
         self._tracker = tracker
-        self.object_code = object_code
 
-    def __del__(self) -> None:
+    def __del__(self, ending: Callable[[], bool] = sys.is_finalizing) -> None:
         """Unload the code now if no other thread is inside LLVM, else before the next load.
 
-        This may run at any place of any thread, so it must not wait.
+        This may run at any place of any thread, so it must not wait. When the interpreter ends, a
+        daemon thread may still run the code: it stays.
         """
+        if ending():
+            self._tracker.detach()
+            return
         _UNLOADED.append(self._tracker)
         del self._tracker
         if process_lock().acquire(blocking=False):
@@ -106,7 +112,7 @@ def _link(code: bytes, names: list[str]) -> Library:
     builder = llvm().JITLibraryBuilder().add_object_img(code).add_current_process()
     for name in names:
         builder.export_symbol(name)
-    return Library(builder.link(_jit(), f"backpass{next(_NUMBERS)}"), code)
+    return Library(builder.link(_jit(), f"backpass{next(_NUMBERS)}"))
 
 
 def _exported(text: str) -> list[str]:
@@ -145,7 +151,10 @@ def _target_machine(machine: Machine) -> Any:
 @once
 def _jit() -> Any:
     machine = _target().create_target_machine(opt=2, reloc="pic", codemodel="small", jit=True)
-    return llvm().create_lljit_compiler(machine, use_jit_link=True)
+    jit = llvm().create_lljit_compiler(machine, use_jit_link=True)
+    # Never disposed of: a daemon thread may run its code until the process is gone.
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(jit))
+    return jit
 
 
 def _target() -> Any:

@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 
+from backpass import config
 from backpass.codegen import engine, threads
 from backpass.codegen.entry_text import ARGUMENT, ARGUMENT_BYTES, entry_text
 from backpass.codegen.machine import host
@@ -100,6 +101,7 @@ class Context:
         slots: how many pointers the step reads, at `runtime.slot_offset(i)` of its context.
         arguments: for each argument of the entry, in order.
         parallel: the step may run on several threads.
+        threads_at_most: for how many there is scratch memory, whatever the size of the team.
         short: it takes microseconds: the interpreter's lock is kept, and Ctrl-C waits for its end.
     """
 
@@ -110,6 +112,7 @@ class Context:
         *,
         parallel: bool = False,
         short: bool = False,
+        threads_at_most: int = config.MAX_THREADS,
     ) -> None:
         self.slots = slots
         self.arguments = tuple(arguments)
@@ -120,6 +123,7 @@ class Context:
         self.block.kept = {}
         self._put("services", services().ctypes.data)
         self._put("flags", PARALLEL * parallel | SHORT * short)
+        self._put("threads", threads_at_most)
         self._put("count", len(self.arguments))
         self._put("arguments", self.address + size)
         self._describe(size, size + ARGUMENT_BYTES * len(self.arguments))
