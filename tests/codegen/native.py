@@ -43,10 +43,8 @@ done:
 """
 
 
-def compile_module(
-    module: Module, cpu: str | None = None, passes: Sequence[str] = ()
-) -> tuple[Any, str]:
-    """An execution engine of a module's text, and its assembly."""
+def parse(module: Module, cpu: str | None = None, passes: Sequence[str] = ()) -> tuple[Any, Any]:
+    """The parsed text of a module, and the machine to compile it for."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     host = cpu or llvm.get_host_cpu_name()
@@ -64,10 +62,7 @@ def compile_module(
         for name in passes:
             getattr(manager, f"add_{name}_pass")()
         manager.run(parsed, builder)
-    assembly = target.emit_assembly(parsed)
-    engine = llvm.create_mcjit_compiler(parsed, target)
-    engine.finalize_object()
-    return engine, assembly
+    return parsed, target
 
 
 def buffer_of(size: int, guard: int = 64) -> np.ndarray:
@@ -91,9 +86,16 @@ class NativeKernel:
     ) -> None:
         self.module = Module()
         self.workspace = emit(self.module, kernel, "kernel")
-        self.engine, self.assembly = compile_module(self.module, cpu, passes)
+        self._parsed, self._target = parse(self.module, cpu, passes)
+        self.engine = llvm.create_mcjit_compiler(self._parsed, self._target)
+        self.engine.finalize_object()
         self.address = self.engine.get_function_address("kernel")
         self._function: Any = None
+
+    @property
+    def assembly(self) -> str:
+        """The machine's code as text."""
+        return self._target.emit_assembly(self._parsed)
 
     def arguments(
         self, arrays: Sequence[np.ndarray], tid: int, n: int, team: Any, scratch: Any, status: Any
@@ -105,6 +107,14 @@ class NativeKernel:
             self._function = ctypes.CFUNCTYPE(None, *kinds)(self.address)
         pointers = [a.ctypes.data for a in arrays]
         return [team.ctypes.data, tid, n, scratch.ctypes.data, status.ctypes.data, *pointers]
+
+    def share(self, arrays: Sequence[np.ndarray], tid: int, n: int) -> int:
+        """Run the share of one thread of a kernel without barriers. The status."""
+        team, status = np.zeros(64, np.int64), np.zeros(1, np.int64)
+        scratch = buffer_of(self.workspace.size(n))
+        arguments = self.arguments(arrays, tid, n, team, scratch, status)
+        self._function(*arguments)
+        return int(status[0])
 
     def __call__(self, arrays: Sequence[np.ndarray], n: int = 1, real: bool = False) -> int:
         """Run all `n` shares; `real` threads where the kernel has barriers. The status."""
@@ -125,15 +135,16 @@ class NativeKernel:
         return int(status[0])
 
 
-def guarded(array: np.ndarray) -> np.ndarray:
-    """A copy whose last byte is the last of a page, behind which nothing can be read."""
+def guarded(array: np.ndarray, front: bool = False) -> np.ndarray:
+    """A copy between two pages that can't be touched, against the last or (`front`) the first."""
     page = mmap.PAGESIZE
     size = -(-max(array.nbytes, 1) // page) * page
-    memory = mmap.mmap(-1, size + page)
+    memory = mmap.mmap(-1, size + 2 * page)
     address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
-    if ctypes.CDLL(None).mprotect(ctypes.c_void_p(address + size), page, 0):
-        raise OSError("mprotect failed")
-    raw = np.frombuffer(memory, np.uint8)[size - array.nbytes : size]
-    copy = raw.view(array.dtype)
+    for start in (address, address + page + size):
+        if ctypes.CDLL(None).mprotect(ctypes.c_void_p(start), page, 0):
+            raise OSError("mprotect failed")
+    first = page if front else page + size - array.nbytes
+    copy = np.frombuffer(memory, np.uint8)[first : first + array.nbytes].view(array.dtype)
     copy[:] = array
     return copy

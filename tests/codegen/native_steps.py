@@ -15,6 +15,7 @@ from backpass.codegen import engine, entry
 from backpass.codegen.entry import ArgumentSpec, Context, Entry
 from backpass.codegen.machine import host
 from backpass.codegen.runtime import CONTEXT, slot_offset
+from backpass.config import MAX_THREADS
 
 F8 = np.dtype(np.float64)
 
@@ -120,9 +121,11 @@ def adder(size: int, *, parallel: bool = False, short: bool = False) -> Native:
     return Native(entry.make_entry(library, "add", context), context)
 
 
-def rounds(count: int, *, parallel: bool = True) -> tuple[Native, np.ndarray, np.ndarray]:
+def rounds(
+    count: int, *, parallel: bool = True, threads_at_most: int = MAX_THREADS
+) -> tuple[Native, np.ndarray, np.ndarray]:
     """entry() runs rounds of a barrier; the places of the threads, and the sum of all rounds."""
-    context = Context(2, parallel=parallel)
+    context = Context(2, parallel=parallel, threads_at_most=threads_at_most)
     places, total = np.zeros(1024, np.int64), np.zeros(1, np.int64)
     context.bind(0, places)
     context.bind(1, total)

@@ -38,7 +38,7 @@ def check(kernel: ScatterAdd, seed: int, bad: bool) -> None:
     expected = [a.copy() for a in arrays]
     status = interpret(kernel, expected, {})
     native = NativeKernel(kernel, emit_scatter)
-    for n in (1, 2, 3, 7) if kernel.parallel else (1,):
+    for n in (1, 2, 3, 5, 7) if kernel.parallel else (1,):
         found = [guarded(a) for a in arrays]
         assert native(found, n) == status
         for a, b in zip(found, expected, strict=True):
@@ -73,3 +73,24 @@ def test_an_index_out_of_range_adds_nothing_and_is_told(index: int) -> None:
     out, updates = np.full(15, 7, np.float32), np.ones(10, np.float32)
     assert NativeKernel(kernel, emit_scatter)([out, updates, np.array([1, index])]) == 1
     assert out.reshape(3, 5).tolist() == [[0] * 5, [1] * 5, [0] * 5]
+
+
+@pytest.mark.parametrize("width", [256, 259, 330, 1000])
+@pytest.mark.parametrize("bad", [False, True])
+def test_wide_rows_are_shared_by_columns(width: int, bad: bool) -> None:
+    check(scatter((5,), 40, width, np.dtype(np.float32), True), width, bad)
+
+
+@pytest.mark.parametrize("extents", [(5,), (31,)])
+@pytest.mark.parametrize("width", [1, 20, 256, 330])
+@pytest.mark.parametrize("n", [2, 5, 7])
+def test_every_element_has_one_owner(extents: tuple[int], width: int, n: int) -> None:
+    kernel = scatter(extents, 10, width, np.dtype(np.float32), True)
+    native = NativeKernel(kernel, emit_scatter)
+    updates = np.full(10 * width, 0.1, np.float32)
+    owners = np.zeros(kernel.buffers[0].size, np.int64)
+    for tid in range(n):
+        out = np.full(owners.size, 99, np.float32)
+        native.share([out, updates, np.arange(10) % extents[0]], tid, n)
+        owners += out != 99
+    assert (owners == 1).all()

@@ -11,6 +11,9 @@ import pytest
 from tests.codegen.native_steps import adder, rounds, run_script, said
 
 from backpass.codegen import threads
+from backpass.codegen.llvm import llvm
+from backpass.codegen.runtime import runtime_text
+from backpass.codegen.team_text import team_text
 from backpass.errors import ConfigError
 
 ROUNDS = 2000
@@ -35,6 +38,16 @@ def test_a_barrier_holds_back_every_thread(monkeypatch: pytest.MonkeyPatch, size
         assert total[0] == size * run * ROUNDS * (run * ROUNDS + 1) // 2
     assert threads.team().size == size
     assert len([t for t in threading.enumerate() if t.name.startswith("backpass")]) == size - 1
+
+
+def test_a_program_may_have_fewer_threads_than_the_team(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BACKPASS_NUM_THREADS", "5")
+    for most in (1, 2, 4, 9):
+        native, places, _ = rounds(100, threads_at_most=most)
+        for run in (1, 2, 3):
+            assert native.entry() is None
+            assert places[:6].tolist() == ([100 * run] * min(most, 5) + [0] * 6)[:6]
+    assert threads.team().size == 5
 
 
 def test_every_share_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,7 +188,7 @@ def test_fork_while_another_thread_runs_a_program_or_compiles() -> None:
         workers = [threading.Thread(target=run), threading.Thread(target=compile)]
         for t in workers: t.start()
         codes = []
-        for i in range(15):
+        for i in range(6):
             child = os.fork()
             if child == 0:
                 assert native.entry() is None
@@ -274,6 +287,26 @@ native.entry()
 """
     done = run_script(script, timeout=20, env={"BACKPASS_NUM_THREADS": "3"})
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("processor", ["x86_64", "aarch64", "riscv64"])
+def test_the_runtime_is_code_for_other_processors(
+    monkeypatch: pytest.MonkeyPatch, processor: str
+) -> None:
+    monkeypatch.setattr("platform.machine", lambda: processor)
+    step = """
+define void @step(ptr %context, i64 %tid, i64 %n) #0 {
+  %stop = call i32 @bp_boundary(ptr %context, i64 %tid, i64 %n)
+  ret void
+}
+"""
+    llvm().initialize_all_targets()
+    llvm().initialize_all_asmprinters()
+    target = llvm().Target.from_triple(f"{processor}-unknown-linux-gnu").create_target_machine()
+    for text in (team_text(), step + runtime_text(step)):
+        module = llvm().parse_assembly(text + "\nattributes #0 = { nounwind }\n")
+        module.verify()
+        assert len(target.emit_object(module)) > 500
 
 
 def test_more_threads_than_processors_finish(monkeypatch: pytest.MonkeyPatch) -> None:

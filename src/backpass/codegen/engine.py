@@ -10,19 +10,19 @@ Invariant: one thread at a time is inside LLVM, and none is when the process for
 
 from __future__ import annotations
 
+import ctypes
 import itertools
+import sys
 from collections import deque
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-import llvmlite.binding  # pyright: ignore[reportMissingTypeStubs]
-
 from backpass.codegen import cache
+from backpass.codegen.llvm import llvm
 from backpass.codegen.machine import Machine
 from backpass.codegen.once import once, process_lock
 from backpass.codegen.runtime import runtime_text
-
-llvm: Any = llvmlite.binding  # it has no types
 
 _NUMBERS = itertools.count()
 _UNLOADED: deque[Any] = deque()  # code that nobody refers to
@@ -32,17 +32,20 @@ _OPTIONS = "opt=2 pic small"  # part of the cache's key: what else object code d
 class Library:
     """Loaded machine code. It stays where it is for as long as the Library is referred to."""
 
-    __slots__ = ("__weakref__", "_tracker", "object_code")
+    __slots__ = ("__weakref__", "_tracker")
 
-    def __init__(self, tracker: Any, object_code: bytes) -> None:
+    def __init__(self, tracker: Any) -> None:
         self._tracker = tracker
-        self.object_code = object_code
 
-    def __del__(self) -> None:
+    def __del__(self, ending: Callable[[], bool] = sys.is_finalizing) -> None:
         """Unload the code now if no other thread is inside LLVM, else before the next load.
 
-        This may run at any place of any thread, so it must not wait.
+        This may run at any place of any thread, so it must not wait. When the interpreter ends, a
+        daemon thread may still run the code: it stays.
         """
+        if ending():
+            self._tracker.detach()
+            return
         _UNLOADED.append(self._tracker)
         del self._tracker
         if process_lock().acquire(blocking=False):
@@ -93,7 +96,7 @@ def compile_text(text: str, machine: Machine) -> bytes:
     """The object code of a whole module."""
     with process_lock():
         target = _target_machine(machine)
-        module = llvm.parse_assembly(text)
+        module = llvm().parse_assembly(text)
         module.verify()
         return target.emit_object(module)
 
@@ -102,14 +105,14 @@ def assembly(text: str, machine: Machine) -> str:
     """The assembly of a module, to be read by people."""
     with process_lock():
         whole = "\n".join([text, runtime_text(text), _attributes(machine)])
-        return _target_machine(machine).emit_assembly(llvm.parse_assembly(whole))
+        return _target_machine(machine).emit_assembly(llvm().parse_assembly(whole))
 
 
 def _link(code: bytes, names: list[str]) -> Library:
-    builder = llvm.JITLibraryBuilder().add_object_img(code).add_current_process()
+    builder = llvm().JITLibraryBuilder().add_object_img(code).add_current_process()
     for name in names:
         builder.export_symbol(name)
-    return Library(builder.link(_jit(), f"backpass{next(_NUMBERS)}"), code)
+    return Library(builder.link(_jit(), f"backpass{next(_NUMBERS)}"))
 
 
 def _exported(text: str) -> list[str]:
@@ -131,31 +134,28 @@ def _attributes(machine: Machine) -> str:
 
 def triple() -> str:
     """What LLVM calls this platform, for example "x86_64-unknown-linux-gnu"."""
-    return llvm.get_default_triple()
+    return llvm().get_default_triple()
 
 
 def _llvm_version() -> str:
-    return ".".join(map(str, llvm.llvm_version_info))
-
-
-@once
-def _start() -> None:
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
+    return ".".join(map(str, llvm().llvm_version_info))
 
 
 @lru_cache(maxsize=8)
 def _target_machine(machine: Machine) -> Any:
-    _start()
-    return llvm.Target.from_default_triple().create_target_machine(
+    return _target().create_target_machine(
         cpu=machine.cpu, features=machine.features, opt=2, reloc="pic", codemodel="small"
     )
 
 
 @once
 def _jit() -> Any:
-    _start()
-    target = llvm.Target.from_default_triple().create_target_machine(
-        opt=2, reloc="pic", codemodel="small", jit=True
-    )
-    return llvm.create_lljit_compiler(target, use_jit_link=True)
+    machine = _target().create_target_machine(opt=2, reloc="pic", codemodel="small", jit=True)
+    jit = llvm().create_lljit_compiler(machine, use_jit_link=True)
+    # Never disposed of: a daemon thread may run its code until the process is gone.
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(jit))
+    return jit
+
+
+def _target() -> Any:
+    return llvm().Target.from_default_triple()

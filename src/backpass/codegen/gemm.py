@@ -1,17 +1,17 @@
 """Gemm to LLVM text: one function that computes a product and its epilogue, for a team of threads.
 
-`gemm_plan.py` decides, this file writes the loops: x is packed by all threads if the plan says so,
-then each thread goes through its units, packing a column panel where it begins one, and through the
-tiles of each. A tile lies in registers (`gemm_tile.py`) until its epilogue has run. Where the depth
-is cut, tiles go to scratch as partial sums, which are added in order once all threads are there.
+`gemm_choice.py` decides, this file writes the loops: x is packed if the plan says so, then each
+thread goes through its units, packing a column panel where it begins one, and through the tiles of
+each. A tile lies in registers (`gemm_tile.py`) until its epilogue has run. Where the depth is cut,
+tiles go to scratch as partial sums, which are added in order once all threads are there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
-from backpass.codegen.access import load_vector, store_vector
+from backpass.codegen.access import store_vector
 from backpass.codegen.counted import (
     Index,
     counted,
@@ -22,63 +22,29 @@ from backpass.codegen.counted import (
     over,
     plus,
     times,
-    when,
 )
-from backpass.codegen.gemm_epilogue import Place, emit_epilogue
-from backpass.codegen.gemm_pack import Panel, pack
-from backpass.codegen.gemm_plan import Plan, Run, plan_gemm
-from backpass.codegen.gemm_tile import (
-    Shape,
-    Stream,
-    Tile,
-    at,
-    columns_of,
-    multiply,
-)
+from backpass.codegen.gemm_choice import plan_gemm
+from backpass.codegen.gemm_epilogue import Epilogue
+from backpass.codegen.gemm_operands import pack_all_y, pack_x, pack_y, x_of_tile, y_of_unit
+from backpass.codegen.gemm_partial import add_partials, load_row, partial_sum
+from backpass.codegen.gemm_plan import Run
+from backpass.codegen.gemm_site import Layout, Site, barrier, by_run, layout_of, own_scratch, share
+from backpass.codegen.gemm_tile import Shape, Tile, at, columns_of, multiply
 from backpass.codegen.machine import Machine
 from backpass.codegen.text import Function, Module, Reg
-from backpass.codegen.workspace import Workspace, aligned
-from backpass.loops.kernel import Access, Gemm
-
-
-@dataclass(frozen=True, slots=True)
-class _Layout:
-    """Bytes of scratch: packed x and partial sums, shared; a column panel and a tile each."""
-
-    packed_x: int
-    partial: int
-    packed_y: int
-    tile: int
-
-    @property
-    def workspace(self) -> Workspace:
-        return Workspace(self.packed_x + self.partial, self.packed_y + self.tile)
-
-
-@dataclass(frozen=True, slots=True)
-class _Site:
-    """What every part of the emission needs."""
-
-    f: Function
-    plan: Plan
-    layout: _Layout
-    fused: bool
-    own: str  # pointer to this thread's part of the scratch
-
-    @property
-    def gemm(self) -> Gemm:
-        return self.plan.product
-
-    @property
-    def size(self) -> int:
-        return self.plan.product.dtype.itemsize
+from backpass.codegen.workspace import Workspace
+from backpass.loops.kernel import Gemm
 
 
 @dataclass(frozen=True, slots=True)
 class _Unit:
-    """A piece of work: a part of the depth, a batch, a column panel and a chunk of row panels."""
+    """A piece of work: a part of the depth, a batch, a column panel and a chunk of row panels.
+
+    `first` is the first unit of this thread.
+    """
 
     index: Index
+    first: Index
     depth: Index
     batch: Index
     column: Index
@@ -86,21 +52,25 @@ class _Unit:
 
 
 def emit_gemm(module: Module, gemm: Gemm, name: str, machine: Machine) -> Workspace:
-    """Write `gemm` as the function `name`, for float32 and float64; gives the scratch it needs."""
+    """Write `gemm` as the function `name`; gives the scratch that it needs.
+
+    Raises:
+        TypeError: its dtype is neither float32 nor float64; lowering must not send such a product.
+    """
     if gemm.dtype.name not in ("float32", "float64"):
-        raise TypeError(
-            f"emit_gemm: dtype {gemm.dtype} of {gemm.name}; it takes float32 or float64"
-        )
+        raise TypeError(f"emit_gemm: {gemm.name} is {gemm.dtype}: it takes float32 and float64")
     buffers = "".join(f", ptr %b{i}" for i in range(len(gemm.buffers)))
     head = (
         f"define void @{name}(ptr %team, i64 %tid, i64 %n, ptr %scratch, ptr %status{buffers}) #0"
     )
     f = Function(module, head)
-    layout = _Layout(0, 0, 0, 0)
+    layout = Layout()
     if gemm.batch and gemm.rows and gemm.columns:
         plan = plan_gemm(gemm, machine)
-        layout = _layout(plan)
-        _body(_Site(f, plan, layout, has_fma(machine), _own_scratch(f, plan, layout)))
+        layout = layout_of(plan)
+        own = own_scratch(f, plan, layout)
+        epilogue = Epilogue(f, plan.product, plan.lanes)
+        _body(Site(f, plan, layout, has_fma(machine), own, epilogue))
     f.emit("ret void")
     f.close()
     return layout.workspace
@@ -108,246 +78,94 @@ def emit_gemm(module: Module, gemm: Gemm, name: str, machine: Machine) -> Worksp
 
 def has_fma(machine: Machine) -> bool:
     """Whether the machine multiplies and adds in one instruction."""
-    return "+fma" in machine.features.split(",") or "+neon" in machine.features.split(",")
+    return not {"+fma", "+neon"}.isdisjoint(machine.features.split(","))
 
 
-def _layout(plan: Plan) -> _Layout:
-    gemm, size = plan.product, plan.product.dtype.itemsize
-    packed_x = partial = packed_y = tile = 0
-    if plan.pack_x:
-        batches = gemm.batch if gemm.x.strides[0] else 1
-        packed_x = batches * plan.row_panels * plan.panel_height * gemm.depth * size
-    if plan.depth_chunks > 1:
-        partial = plan.depth_chunks * gemm.batch * gemm.rows * _partial_width(plan) * size
-    elif not plan.in_registers:
-        tile = plan.rows[0].size * plan.panel_width * size
-    if plan.pack_y:
-        packed_y = plan.panel_width * plan.depth_chunk * size
-    return _Layout(*(aligned(part) for part in (packed_x, partial, packed_y, tile)))
-
-
-def _partial_width(plan: Plan) -> int:
-    return plan.column_panels * plan.panel_width
-
-
-def _own_scratch(f: Function, plan: Plan, layout: _Layout) -> str:
-    work = layout.workspace
-    tid: Index = "%tid" if plan.product.parallel else 0
-    return at(f, "%scratch", (work.shared, 1), (tid, work.per_thread))
-
-
-def _body(s: _Site) -> None:
+def _body(s: Site) -> None:
     f, plan = s.f, s.plan
+    s.epilogue.uniform()
     if plan.pack_x:
-        _pack_all_x(s)
-        _barrier(s)
-    first, last = _share(s, plan.units)
+        pack_x(s)
+        barrier(s)
+    if plan.pack_y and plan.rows_first:
+        pack_all_y(s)
+    first, last = share(s, plan.units)
     with counted_or_empty(f, first, last) as index:
-        axes = (plan.depth_chunks, s.gemm.batch, plan.column_panels, plan.chunks)
-        depth, batch, column, chunk = digits(f, index, axes)
-        _unit(s, _Unit(index, depth, batch, column, chunk), first)
-    if plan.depth_chunks > 1:
-        _barrier(s)
-        _add_partials(s)
-
-
-def _share(s: _Site, total: int) -> tuple[Index, Index]:
-    """This thread's part of range(total)."""
-    if not s.gemm.parallel:
-        return 0, total
-    f = s.f
-    after = plus(f, "%tid", 1)
-    return over(f, times(f, "%tid", total), "%n"), over(f, times(f, after, total), "%n")
-
-
-def _barrier(s: _Site) -> None:
-    if s.gemm.parallel:
-        s.f.emit("call void @bp_barrier(ptr %team, i64 %n)")
-
-
-def _pack_all_x(s: _Site) -> None:
-    f, plan, gemm = s.f, s.plan, s.gemm
-    batches = gemm.batch if gemm.x.strides[0] else 1
-    first, last = _share(s, batches * plan.row_panels)
-    bytes_each = plan.panel_height * gemm.depth * s.size
-    with counted_or_empty(f, first, last) as index:
-        batch, panel = digits(f, index, (batches, plan.row_panels))
-        target = at(f, "%scratch", (index, bytes_each))
-
-        def one(run: Run, row: Index) -> None:
-            shape = Panel(gemm.dtype, run.size, plan.panel_height, plan.lanes)
-            pack(f, shape, _x_in_place(s, batch, row, 0), target, gemm.depth)
-
-        _by_run(f, plan.rows, panel, one)
-
-
-def _by_run(
-    f: Function, runs: tuple[Run, ...], panel: Index, emit: Callable[[Run, Index], None]
-) -> None:
-    """Emit code for a panel of any run, told apart as it runs; `emit` gets its first element."""
-    before = 0
-    for number, run in enumerate(runs):
-        inside = panel if before == 0 else plus(f, panel, -before)
-        start = plus(f, run.start, times(f, inside, run.size))
-        if len(runs) == 1:
-            emit(run, start)
-            return
-        order = "slt" if number == 0 else "sge"
-        bound = runs[0].count
-        with when(f, f.let_raw(f"icmp {order} i64 {panel}, {bound}", "c")):
-            emit(run, start)
-        before += run.count
-
-
-def _x_in_place(s: _Site, batch: Index, row: Index, depth: Index) -> Stream:
-    b, r, _, d = s.gemm.x.strides
-    return _stream(s, s.gemm.x, (batch, b), (row, r), (depth, d), item=r)
-
-
-def _y_in_place(s: _Site, batch: Index, column: Index, depth: Index) -> Stream:
-    b, _, c, d = s.gemm.y.strides
-    return _stream(s, s.gemm.y, (batch, b), (column, c), (depth, d), item=c)
-
-
-def _stream(s: _Site, access: Access, *steps: tuple[Index, int], item: int) -> Stream:
-    size = s.size
-    places = [(index, stride * size) for index, stride in steps]
-    pointer = at(s.f, f"%b{access.buffer}", (access.offset, size), *places)
-    return Stream(pointer, item * size, access.strides[3] * size)
-
-
-def _unit(s: _Site, unit: _Unit, first: Index) -> None:
-    def one(run: Run, column: Index) -> None:
-        _column_panel(s, unit, run, column, first)
-
-    _by_run(s.f, s.plan.columns, unit.column, one)
-
-
-def _column_panel(s: _Site, unit: _Unit, run: Run, column: Index, first: Index) -> None:
-    """All tiles of a unit; its column panel is packed where the thread comes to it."""
-    f, plan, gemm = s.f, s.plan, s.gemm
-    start = times(f, unit.depth, plan.depth_chunk)
-    depth = least(f, plan.depth_chunk, plus(f, gemm.depth, times(f, start, -1)))
-    y = _y_in_place(s, unit.batch, column, start)
-    if plan.pack_y:
-        panel = Panel(gemm.dtype, run.size, _rounded(run.size, plan.lanes), plan.lanes)
-        if plan.chunks == 1:
-            y = pack(f, panel, y, s.own, depth)
+        if plan.rows_first:
+            chunk, column = digits(f, index, (plan.chunks, plan.column_panels))
+            depth = batch = 0
         else:
-            new = f.let_raw(f"icmp eq i64 {unit.chunk}, 0", "c")
-            begun = f.let_raw(f"icmp eq i64 {unit.index}, {first}", "c")
-            with when(f, f.let_raw(f"or i1 {new}, {begun}", "c")):
-                packed = pack(f, panel, y, s.own, depth)
-            y = packed
-    panels = plan.row_panels
-    low = over(f, times(f, unit.chunk, panels), plan.chunks)
-    high = over(f, times(f, plus(f, unit.chunk, 1), panels), plan.chunks)
+            axes = (plan.depth_chunks, s.gemm.batch, plan.column_panels, plan.chunks)
+            depth, batch, column, chunk = digits(f, index, axes)
+        unit = _Unit(index, first, depth, batch, column, chunk)
+        by_run(f, plan.columns, column, lambda run, start: _column_panel(s, unit, run, start))
+    if plan.depth_chunks > 1:
+        barrier(s)
+        add_partials(s, partial(_finish_row, s))
+
+
+def _column_panel(s: Site, unit: _Unit, run: Run, column: Index) -> None:
+    """All tiles of a unit."""
+    f, plan = s.f, s.plan
+    start = times(f, unit.depth, plan.depth_chunk)
+    depth = least(f, plan.depth_chunk, plus(f, s.gemm.depth, times(f, start, -1)))
+    if plan.pack_y and not plan.rows_first:
+        pack_y(s, run, unit.batch, column, (start, depth), _another_panel(s, unit))
+    y = y_of_unit(s, unit.batch, (unit.column, column), start)
+    low = over(f, times(f, unit.chunk, plan.row_panels), plan.chunks)
+    high = over(f, times(f, plus(f, unit.chunk, 1), plan.row_panels), plan.chunks)
     before = 0
     for rows in plan.rows:
-        start_panel = greatest(f, low, before)
-        end_panel = least(f, high, before + rows.count)
-        with counted_or_empty(f, start_panel, end_panel) as p:
-            row = plus(f, rows.start, times(f, plus(f, p, -before), rows.size))
-            x = _x_of_tile(s, unit.batch, p, row, start)
-            shape = Shape(
-                gemm.dtype, rows.size, plan.lanes, columns_of(run.size, plan.lanes), s.fused
-            )
+        first, last = greatest(f, low, before), least(f, high, before + rows.count)
+        with counted_or_empty(f, first, last) as panel:
+            row = plus(f, rows.start, times(f, plus(f, panel, -before), rows.size))
+            x = x_of_tile(s, unit.batch, panel, row, start)
+            wanted = columns_of(run.size, plan.lanes)
+            shape = Shape(s.gemm.dtype, rows.size, plan.lanes, wanted, s.fused)
             tile = multiply(f, shape, x, y, depth, plan.unroll, plan.pack_y)
             _finish(s, tile, unit, row, column, run.size)
         before += rows.count
 
 
-def _rounded(width: int, lanes: int) -> int:
-    return -(-width // lanes) * lanes
+def _another_panel(s: Site, unit: _Unit) -> str:
+    """An i1: the thread's unit before had another column panel. Empty: it always had."""
+    if s.plan.chunks == 1:
+        return ""
+    new = s.f.let_raw(f"icmp eq i64 {unit.chunk}, 0", "c")
+    begun = s.f.let_raw(f"icmp eq i64 {unit.index}, {unit.first}", "c")
+    return s.f.let_raw(f"or i1 {new}, {begun}", "c")
 
 
-def _x_of_tile(s: _Site, batch: Index, panel: Index, row: Index, depth: Index) -> Stream:
-    if not s.plan.pack_x:
-        return _x_in_place(s, batch, row, depth)
-    step = s.plan.panel_height * s.size
-    panel_bytes = s.gemm.depth * step
-    batch_bytes = s.plan.row_panels * panel_bytes if s.gemm.x.strides[0] else 0
-    pointer = at(s.f, "%scratch", (batch, batch_bytes), (panel, panel_bytes), (depth, step))
-    return Stream(pointer, s.size, step)
-
-
-def _finish(s: _Site, tile: Tile, unit: _Unit, row: Index, column: Index, width: int) -> None:
+def _finish(s: Site, tile: Tile, unit: _Unit, row: Index, column: Index, width: int) -> None:
     """Run the epilogue on the tile, or leave it as a partial sum."""
     f, plan = s.f, s.plan
     if plan.depth_chunks > 1:
-        base = _partial(s, unit.depth, unit.batch, row, column)
-        _store_tile(s, tile, base, _partial_width(plan))
+        place = partial_sum(s, unit.depth, unit.batch, row, column)
+        _store_tile(s, tile, place, plan.partial_width)
         return
     if plan.in_registers:
         for r, vectors in enumerate(tile):
-            _epilogue_row(s, vectors, unit.batch, plus(f, row, r), column, width)
+            _finish_row(s, vectors, unit.batch, plus(f, row, r), column, width)
         return
     base = at(f, s.own, (s.layout.packed_y, 1))
     _store_tile(s, tile, base, plan.panel_width)
     with counted(f, 0, len(tile)) as r:
-        vectors = _load_row(s, at(f, base, (r, plan.panel_width * s.size)), len(tile[0]))
-        _epilogue_row(s, vectors, unit.batch, plus(f, row, r), column, width)
+        vectors = load_row(s, at(f, base, (r, plan.panel_width * s.size)), len(tile[0]))
+        _finish_row(s, vectors, unit.batch, plus(f, row, r), column, width)
 
 
-def _store_tile(s: _Site, tile: Tile, base: str, width: int) -> None:
+def _store_tile(s: Site, tile: Tile, base: str, width: int) -> None:
     for r, vectors in enumerate(tile):
         for v, vector in enumerate(vectors):
             place = at(s.f, base, (r * width + v * s.plan.lanes, s.size))
             store_vector(s.f, vector, place, 1, s.plan.lanes)
 
 
-def _load_row(s: _Site, base: str, vectors: int) -> list[Reg]:
-    f, lanes = s.f, s.plan.lanes
-    places = [at(f, base, (v * lanes, s.size)) for v in range(vectors)]
-    return [load_vector(f, s.gemm.dtype, place, 1, lanes, lanes) for place in places]
-
-
-def _epilogue_row(
-    s: _Site, vectors: list[Reg], batch: Index, row: Index, column: Index, width: int
+def _finish_row(
+    s: Site, vectors: list[Reg], batch: Index, row: Index, column: Index, width: int
 ) -> None:
+    """Run the epilogue on a row of a tile."""
+    s.epilogue.row(batch, row)
     wanted = columns_of(width, s.plan.lanes)
     for v, vector in enumerate(vectors):
-        start = plus(s.f, column, v * s.plan.lanes)
-        emit_epilogue(s.f, s.gemm, vector, Place(batch, row, start, wanted[v]))
-
-
-def _partial(s: _Site, depth: Index, batch: Index, row: Index, column: Index) -> str:
-    row_bytes = _partial_width(s.plan) * s.size
-    batch_bytes = s.gemm.rows * row_bytes
-    steps = ((depth, s.gemm.batch * batch_bytes), (batch, batch_bytes), (row, row_bytes))
-    return at(s.f, "%scratch", (s.layout.packed_x, 1), *steps, (column, s.size))
-
-
-def _add_partials(s: _Site) -> None:
-    """Add the partial sums of each row in the order of the depth, and run the epilogue."""
-    f, plan, gemm = s.f, s.plan, s.gemm
-    first, last = _share(s, gemm.batch * gemm.rows)
-    with counted_or_empty(f, first, last) as index:
-        batch, row = digits(f, index, (gemm.batch, gemm.rows))
-        for run in plan.columns:
-            with counted(f, 0, run.count) as panel:
-                column = plus(f, run.start, times(f, panel, run.size))
-                sums = _sum_of_partials(s, batch, row, column, run.size)
-                _epilogue_row(s, sums, batch, row, column, run.size)
-
-
-def _sum_of_partials(s: _Site, batch: Index, row: Index, column: Index, width: int) -> list[Reg]:
-    f, gemm = s.f, s.gemm
-    count = len(columns_of(width, s.plan.lanes))
-    sums = _load_row(s, _partial(s, 0, batch, row, column), count)
-    before, head, done = f.block, f.label("partial"), f.label("added")
-    names = [(f.fresh("s"), f.fresh("s")) for _ in sums]
-    index, following = f.fresh("i"), f.fresh("i")
-    f.emit(f"br label %{head}")
-    f.begin(head)
-    f.emit(f"{index} = phi i64 [ 1, %{before} ], [ {following}, %{head} ]")
-    for (now, after), start in zip(names, sums, strict=True):
-        f.emit(f"{now} = phi {start.type} [ {start.name}, %{before} ], [ {after}, %{head} ]")
-    more = _load_row(s, _partial(s, index, batch, row, column), count)
-    for (now, after), part in zip(names, more, strict=True):
-        f.emit(f"{after} = fadd {part.type} {now}, {part.name}")
-    f.emit(f"{following} = add nuw nsw i64 {index}, 1")
-    again = f.let_raw(f"icmp slt i64 {following}, {s.plan.depth_chunks}", "c")
-    f.emit(f"br i1 {again}, label %{head}, label %{done}")
-    f.begin(done)
-    return [Reg(after, gemm.dtype, s.plan.lanes) for _, after in names]
+        s.epilogue.vector(vector, plus(s.f, column, v * s.plan.lanes), wanted[v])

@@ -1,4 +1,4 @@
-"""From a Gemm and a Machine to tiles, panels and packing: all that `gemm.py` decides, as data.
+"""How a product is computed, as data: tiles, panels, packing, and what threads share out.
 
 A Plan cuts the rows and the columns of the product into runs of equal panels (128 rows are eight
 panels of 13 and two of 12, never nine of 14 and one of 2); a tile is one row panel by one column
@@ -10,17 +10,10 @@ panels.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
-from backpass.codegen.machine import Machine
 from backpass.loops.kernel import Access, Gemm, Indexed, Op
 
-_UNITS = 64  # as many units as this give many threads equal shares
-_LEAST_CHUNK = 64  # rows over which a packed column panel should be used
-_TILE_ROWS = 14
-_REGISTER_EPILOGUE = 240  # instructions; a longer epilogue runs row by row from memory
-_DEPTH_CHUNK = 512
-_FEW_TILES = 32
+PAGE = 4096  # elements this far apart fall on one set of any L1
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +34,12 @@ class Run:
 class Plan:
     """How a product is computed; `product` is it, with rows and columns exchanged if `swapped`.
 
-    A tile has `lanes` elements a vector and `vectors` vectors a row. `chunks` cuts the row panels
-    for threads. The depth is cut into `depth_chunk`s whose sums are added in order: one if all are
-    summed at once. `pack_x` copies x into row panels for all threads, `pack_y` each column panel
-    for the thread that uses it. `in_registers`: the epilogue runs on the tile's registers.
+    A tile has `lanes` elements a vector and `vectors` vectors a row. A unit is one column panel by
+    one of the `chunks` of row panels; units go along the columns of a chunk if `rows_first`, else
+    along the chunks of a column panel. The depth is cut into `depth_chunk`s, whose sums are added
+    in order: into one if all are summed at once. `pack_x` copies x into row panels for all threads;
+    `pack_y` says that a thread copies the column panels that it uses. `in_registers`: the epilogue
+    runs on the tile's registers.
     """
 
     product: Gemm
@@ -54,6 +49,7 @@ class Plan:
     rows: tuple[Run, ...]
     columns: tuple[Run, ...]
     chunks: int
+    rows_first: bool
     depth_chunk: int
     unroll: int
     pack_x: bool
@@ -86,9 +82,40 @@ class Plan:
         return self.lanes * self.vectors
 
     @property
+    def partial_width(self) -> int:
+        """Elements of a row of partial sums."""
+        return self.column_panels * self.panel_width
+
+    @property
     def panel_height(self) -> int:
         """Elements of a row of a packed row panel: the tile's rows, filled up to whole vectors."""
         return -(-self.rows[0].size // self.lanes) * self.lanes
+
+    @property
+    def copies_rows(self) -> bool:
+        """Whether packed x is x row by row, not panel by panel."""
+        return self.product.x.strides[3] == 1
+
+    @property
+    def padded_depth(self) -> int:
+        """Elements from row to row of x packed by rows, which no cache set sees together."""
+        size = self.product.dtype.itemsize
+        padded = -(-self.product.depth // self.lanes) * self.lanes
+        while same_sets(padded * size):
+            padded += self.lanes
+        return padded
+
+    @property
+    def packed_batches(self) -> int:
+        """How often x is packed."""
+        return self.product.batch if self.product.x.strides[0] else 1
+
+    @property
+    def packed_x_elements(self) -> int:
+        """Elements of packed x, for one batch."""
+        if self.copies_rows:
+            return self.product.rows * self.padded_depth
+        return self.row_panels * self.panel_height * self.product.depth
 
     def __str__(self) -> str:
         p = self.product
@@ -100,18 +127,32 @@ class Plan:
             f"{self.units} units, unroll {self.unroll}",
         ]
         facts += ["swapped"] * self.swapped + ["x packed"] * self.pack_x
-        facts += ["y packed"] * self.pack_y
+        facts += ["y packed"] * self.pack_y + ["rows first"] * self.rows_first
         if self.depth_chunks > 1:
             facts.append(f"depth in {self.depth_chunks} chunks of {self.depth_chunk}")
         facts.append("epilogue in registers" if self.in_registers else "epilogue by rows")
         return "; ".join(facts)
 
 
-def plan_gemm(gemm: Gemm, machine: Machine) -> Plan:
-    """The plan of the cheaper of the product and its transpose."""
-    plain = _plan(gemm, machine, swapped=False)
-    swapped = _plan(transposed(gemm), machine, swapped=True)
-    return swapped if _cycles(swapped) < _cycles(plain) else plain
+def same_sets(apart: int) -> bool:
+    """Whether elements so many bytes apart fall on the same few sets of a cache."""
+    return min(apart % PAGE, -apart % PAGE) < 128
+
+
+def equal_runs(total: int, most: int) -> tuple[Run, ...]:
+    """Panels of at most `most`, of two neighbouring sizes or one."""
+    count = -(-total // most)
+    size, taller = divmod(total, count)
+    if taller == 0:
+        return (Run(0, count, size),)
+    return Run(0, taller, size + 1), Run(taller * (size + 1), count - taller, size)
+
+
+def full_runs(total: int, size: int) -> tuple[Run, ...]:
+    """Full panels, and what is left as one."""
+    count, left = divmod(total, size)
+    runs = (Run(0, count, size),) if count else ()
+    return (*runs, Run(count * size, 1, left)) if left else runs
 
 
 def transposed(gemm: Gemm) -> Gemm:
@@ -129,162 +170,15 @@ def transposed(gemm: Gemm) -> Gemm:
 
 
 def _transposed_op(op: Op) -> Op:
-    param: Any = op.param
-    match param:
-        case Access():
-            param = _transposed_access(param)
-        case Indexed():
-            param = replace(param, access=_transposed_access(param.access))
-        case _ if op.code == "index":
-            param = (0, 2, 1)[param]
-        case _:
-            pass
-    return replace(op, param=param)
+    if isinstance(op.param, Access):
+        return replace(op, param=_transposed_access(op.param))
+    if isinstance(op.param, Indexed):
+        return replace(op, param=replace(op.param, access=_transposed_access(op.param.access)))
+    if op.code == "index":
+        return replace(op, param=(0, 2, 1)[op.param])
+    return op
 
 
 def _transposed_access(access: Access) -> Access:
     batch, row, column = access.strides
     return replace(access, strides=(batch, column, row))
-
-
-def _plan(gemm: Gemm, machine: Machine, swapped: bool) -> Plan:
-    size = gemm.dtype.itemsize
-    full = machine.vector_bytes // size
-    lanes = min(full, max(16 // size, 1 << (gemm.columns - 1).bit_length()))
-    vectors, height = _tile(gemm, lanes, machine)
-    rows = _equal_runs(gemm.rows, height)
-    columns = _full_runs(gemm.columns, lanes * vectors)
-    plan = Plan(
-        product=gemm,
-        swapped=swapped,
-        lanes=lanes,
-        vectors=vectors,
-        rows=rows,
-        columns=columns,
-        chunks=1,
-        depth_chunk=gemm.depth,
-        unroll=1 if rows[0].size * vectors >= 12 else 4,
-        pack_x=False,
-        pack_y=_packs_y(gemm, machine),
-        in_registers=True,
-    )
-    plan = replace(plan, depth_chunk=_depth_chunk(plan, machine))
-    return replace(
-        plan,
-        chunks=_chunks(plan),
-        pack_x=_packs_x(plan, machine),
-        in_registers=plan.depth_chunks == 1 and _short_epilogue(plan),
-    )
-
-
-def _tile(gemm: Gemm, lanes: int, machine: Machine) -> tuple[int, int]:
-    """Vectors and most rows of a tile: those with the fewest cycles by a simple count."""
-    wide = -(-gemm.columns // lanes)
-    best = (0.0, 0, 0)
-    for vectors in (2, 1, 3, 4):
-        if vectors > wide and vectors > 1:
-            continue
-        height = min(_TILE_ROWS, (machine.vector_registers - vectors - 1) // vectors)
-        rows = _equal_runs(gemm.rows, height)
-        columns = _full_runs(wide, vectors)
-        cost = 0.0
-        for r in rows:
-            for c in columns:
-                cost += r.count * c.count * _tile_cycles(r.size, c.size, lanes, machine)
-        if not best[1] or cost < best[0]:
-            best = (cost, vectors, height)
-    return best[1], best[2]
-
-
-def _tile_cycles(rows: int, vectors: int, lanes: int, machine: Machine) -> float:
-    """FMAs of one step along the depth, but no fewer than its loads and its latency allow.
-
-    To these comes a little for each element that streams in from L2.
-    """
-    narrow = machine.vector_bytes < 64
-    loads = (rows + vectors) * (1.0 if narrow else 0.5)
-    return max(rows * vectors, loads, 8 if narrow else 4) + 0.02 * (rows + vectors * lanes)
-
-
-def _equal_runs(total: int, most: int) -> tuple[Run, ...]:
-    """Panels of at most `most`, of two neighbouring sizes or one."""
-    count = -(-total // most)
-    size, taller = divmod(total, count)
-    if taller == 0:
-        return (Run(0, count, size),)
-    return Run(0, taller, size + 1), Run(taller * (size + 1), count - taller, size)
-
-
-def _full_runs(total: int, size: int) -> tuple[Run, ...]:
-    """Full panels, and what is left as one."""
-    count, left = divmod(total, size)
-    runs = (Run(0, count, size),) if count else ()
-    return (*runs, Run(count * size, 1, left)) if left else runs
-
-
-def _packs_y(gemm: Gemm, machine: Machine) -> bool:
-    """Where columns aren't neighbours, or many rows would read a panel that lies far apart."""
-    _, _, column, depth = gemm.y.strides
-    if gemm.columns > 1 and column != 1:
-        return True
-    return gemm.rows >= 32 and gemm.depth * abs(depth) * gemm.dtype.itemsize > machine.l1 // 2
-
-
-def _packs_x(plan: Plan, machine: Machine) -> bool:
-    """Where several column panels would read rows or depths that fall on the same cache sets."""
-    gemm = plan.product
-    size = gemm.dtype.itemsize
-    _, row, _, depth = gemm.x.strides
-    if plan.column_panels < 3 or gemm.rows * gemm.depth * size <= machine.l1 // 2:
-        return False
-    if depth in (0, 1):
-        return row * size % 2048 == 0 and row != 0
-    return gemm.depth * abs(depth) * size > machine.l1 and row != 0
-
-
-def _depth_chunk(plan: Plan, machine: Machine) -> int:
-    """Elements of the depth that are summed at once: a packed column panel fits half of L2."""
-    gemm = plan.product
-    most = machine.l2 // 2 // (plan.panel_width * gemm.dtype.itemsize)
-    tiles = gemm.batch * plan.row_panels * plan.column_panels
-    if tiles < _FEW_TILES and gemm.depth >= 4 * _DEPTH_CHUNK:
-        most = _DEPTH_CHUNK
-    most = max(most, 128)
-    depth = max(gemm.depth, 1)
-    chunks = -(-depth // most)
-    return -(-depth // chunks)
-
-
-def _chunks(plan: Plan) -> int:
-    if not plan.product.parallel:
-        return 1
-    wanted = -(-_UNITS // plan.units)
-    if plan.pack_y:
-        wanted = min(wanted, max(1, plan.product.rows // _LEAST_CHUNK))
-    return min(wanted, plan.row_panels)
-
-
-def _short_epilogue(plan: Plan) -> bool:
-    """Whether the epilogue is short enough to be written out for each vector of the tile."""
-    each = sum(2 if op.code in ("load", "store") else 1 for op in plan.product.epilogue)
-    for op in plan.product.epilogue:
-        if isinstance(op.param, Access) and op.param.strides[2] not in (0, 1):
-            each += 2 * plan.lanes
-    return each * plan.rows[0].size * plan.vectors <= _REGISTER_EPILOGUE
-
-
-def _cycles(plan: Plan) -> float:
-    """A rough count of what the plan costs; only to choose between a product and its transpose."""
-    gemm = plan.product
-    full = plan.lanes * plan.vectors
-    columns = sum(run.count * -(-run.size // plan.lanes) for run in plan.columns)
-    tile = max(1.0, 4 / (plan.rows[0].size * min(columns, plan.vectors)))
-    cycles = gemm.rows * columns * gemm.depth * tile
-    if plan.pack_y:
-        _, _, column, depth = gemm.y.strides
-        each = 2.0 / plan.lanes if column == 1 else 0.4 if depth == 1 else 1.5
-        cycles += gemm.depth * full * plan.column_panels * each
-    for op in gemm.epilogue:
-        if isinstance(op.param, Access) and op.param.strides[2] not in (0, 1):
-            cycles += 1.5 * gemm.rows * gemm.columns
-    return cycles * gemm.batch

@@ -56,6 +56,7 @@ TEAM = {
     "lock": 128,
     "step": 192,
     "context": 200,
+    "threads": 208,  # that run the job: those from this number on have nothing to do
     "ready": 256,  # workers that have finished the job
     "finished": 320,  # gate
     "arrived": 384,
@@ -75,6 +76,7 @@ CONTEXT = {
     "polling": 104,
     "busy": 112,  # the generation in which it runs; 0 if it does not
     "owner": 120,  # the thread that runs it
+    "threads": 176,  # at most
     "flags": 184,
     "count": 128,
     "arguments": 136,

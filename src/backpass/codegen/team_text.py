@@ -80,9 +80,11 @@ def _arithmetic_mode() -> str:
 
 # One job at a time: who finds the team taken, by another Python thread, runs alone.
 _RUN = f"""
+declare i64 @llvm.umin.i64(i64, i64)
 define void @bp_run(ptr %context) #0 {{
 entry:
-{fields("context", CONTEXT, "status", "stopped_round", "services", "step", "team", "flags")}
+{fields("context", CONTEXT, "status", "stopped_round", "services", "step", "team")}
+{fields("context", CONTEXT, "flags", "threads")}
   store i64 0, ptr %context.status
   store i64 -1, ptr %context.stopped_round
   %step = load ptr, ptr %context.step
@@ -97,8 +99,10 @@ ask:
   %exists = icmp ne ptr %team, null
   br i1 %exists, label %count, label %alone
 count:
-{fields("team", TEAM, "size", "lock", "step", "context", "job", "finished")}
-  %n = load i64, ptr %team.size
+{fields("team", TEAM, "size", "lock", "step", "context", "threads", "job", "finished")}
+  %size = load i64, ptr %team.size
+  %most = load i64, ptr %context.threads
+  %n = call i64 @llvm.umin.i64(i64 %size, i64 %most)
   %many = icmp ugt i64 %n, 1
   br i1 %many, label %take, label %alone
 take:
@@ -109,6 +113,7 @@ together:
   store ptr %team, ptr %context.team
   store ptr %step, ptr %team.step
   store ptr %context, ptr %team.context
+  store i64 %n, ptr %team.threads
   %old = load atomic i64, ptr %team.finished acquire, align 8
   call void @bp_open(ptr %team, ptr %team.job)
   call void @bp_call(ptr %step, ptr %context, i64 0, i64 %n)
@@ -131,10 +136,10 @@ exit:
 _WORKER = f"""
 define void @bp_worker(ptr %team, i64 %tid) #0 {{
 entry:
-{fields("team", TEAM, "job", "step", "context", "size", "ready", "finished")}
+{fields("team", TEAM, "job", "step", "context", "threads", "size", "ready", "finished")}
   br label %next
 next:
-  %seen = phi i64 [0, %entry], [%job, %work], [%job, %last]
+  %seen = phi i64 [0, %entry], [%job, %done], [%job, %last]
   call void @bp_await(ptr %team, ptr %team.job, i64 %seen, i64 {IDLE_YIELDS})
   %job = load atomic i64, ptr %team.job acquire, align 8
   %step = load ptr, ptr %team.step
@@ -142,11 +147,17 @@ next:
   br i1 %stop, label %exit, label %work
 work:
   %context = load ptr, ptr %team.context
-  %n = load i64, ptr %team.size
+  %n = load i64, ptr %team.threads
+  %takes.part = icmp ult i64 %tid, %n
+  br i1 %takes.part, label %share, label %done
+share:
   call void @bp_call(ptr %step, ptr %context, i64 %tid, i64 %n)
+  br label %done
+done:
+  %size = load i64, ptr %team.size
   %before = atomicrmw add ptr %team.ready, i64 1 acq_rel
   %count = add i64 %before, 2
-  %all = icmp eq i64 %count, %n
+  %all = icmp eq i64 %count, %size
   br i1 %all, label %last, label %next
 last:
   store atomic i64 0, ptr %team.ready monotonic, align 8

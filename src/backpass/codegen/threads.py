@@ -26,7 +26,7 @@ from backpass.codegen.runtime import SERVICES, TEAM, TEAM_BYTES
 from backpass.codegen.services import Block, aligned_block, get, put, services
 from backpass.codegen.team_text import team_text
 
-_SPIN_SECONDS = 4e-6
+_SPIN_SECONDS = 2e-6  # then it yields: more would hurt on a machine that others use too
 _STOP_SECONDS = 1.0
 
 
@@ -50,16 +50,14 @@ class Team:
 
 @dataclass(slots=True)
 class _Now:
-    """The process's team; those it had are kept, since native code may still look at them."""
+    """The process's team, and all it ever made: native code may still look at those it had."""
 
     team: Team | None = None
-    retired: list[Team] = field(default_factory=list[Team])
+    made: list[Team] = field(default_factory=list[Team])
 
     def forget(self) -> None:
         """Have no team."""
         put(services(), SERVICES["team"], 0)
-        if self.team is not None:
-            self.retired.append(self.team)
         self.team = None
 
 
@@ -120,6 +118,7 @@ def _started(wanted: int) -> Team:
     """A team of `wanted` threads, or of as many as can be had."""
     prepare()
     found = Team(aligned_block(TEAM_BYTES))
+    _NOW.made.append(found)
     put(found.block, TEAM["services"], services().ctypes.data)
     put(found.block, TEAM["spins"], _spins() if wanted <= config.available_cpus() else 1)
     loop = _native("bp_worker", None, ctypes.c_void_p, ctypes.c_int64)

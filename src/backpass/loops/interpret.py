@@ -132,11 +132,7 @@ class _Run:
         args = [self.values[a] for a in op.args]
         match op.code:
             case "load":
-                read = self.alive(loops)
-                if args:
-                    read = read & args[0]
-                found = self.buffers[op.param.buffer][np.where(read, self.place(op.param), 0)]
-                return np.where(args[0], found, np.zeros((), op.dtype)) if args else found
+                return self.load(op, args, loops)
             case "wrap":
                 return self.wrap(args[0], op.param, loops)
             case "load_at":
@@ -157,6 +153,14 @@ class _Run:
                 further = () if op.param is None else (op.param,)
                 return np.asarray(self.references[op.code](*args, *further), op.dtype)
 
+    def load(self, op: Op, args: Sequence[Array], loops: bool) -> Array:
+        """The element where it may be read, else 0."""
+        read = self.alive(loops)
+        if args:
+            read = read & args[0]
+        found = self.buffers[int(op.param.buffer)].take(np.where(read, self.place(op.param), 0))
+        return np.where(args[0], found, np.zeros((), op.dtype)) if args else found
+
     def wrap(self, x: Array, extent: int, loops: bool) -> Array:
         """An index counted from the end where it is negative; out of range the status is set."""
         wrapped = np.where(x < 0, x + extent, x)
@@ -175,7 +179,7 @@ class _Run:
             if not np.all(inside | ~alive):
                 self.status = 1
             place = place + stride * np.where(inside, wrapped, 0)
-        return np.asarray(self.buffers[indexed.access.buffer][np.where(alive, place, 0)])
+        return self.buffers[indexed.access.buffer].take(np.where(alive, place, 0))
 
     def store(self, access: Access, x: Array, loops: bool) -> Array:
         """Write over the whole domain of a stage."""
