@@ -21,6 +21,7 @@ from tests.trace.test_random_programs import (
 
 import backpass as bp
 from backpass import errors, nn
+from backpass.codegen import compile_graph
 from backpass.passes import cse, live_peak, order, simplify
 from backpass.prims.barrier import barrier
 from backpass.tree import tree_leaves
@@ -411,6 +412,16 @@ def test_memory_of_a_deep_chain_under_jit() -> None:
     without, with_it = (live_peak(order(graph)) / WIDE.nbytes for graph in graphs)
     assert 3 * 64 <= without <= 3 * 64 + 4
     assert 16 + 3 * 3 <= with_it <= 16 + 3 * 4 + 3
+
+
+def test_memory_of_the_native_program() -> None:
+    """No kernel of the forward pass computes for the backward pass what a barrier keeps from it."""
+    arenas = [
+        compile_graph(bp.jit(deep(c)).graph(DEEP, WIDE)).assembly.arena.size / WIDE.nbytes
+        for c in (plain, bp.checkpoint)
+    ]
+    assert arenas[0] >= 3 * 63
+    assert arenas[1] <= 16 + 3 * 4 + 3
 
 
 def test_memory_of_a_deep_chain_eager() -> None:

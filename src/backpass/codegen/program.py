@@ -16,7 +16,7 @@ import numpy as np
 
 from backpass import config
 from backpass.codegen import engine
-from backpass.codegen.arrange import Arranged, arranged, reads
+from backpass.codegen.arrange import Arranged, arranged, reads, writes
 from backpass.codegen.assemble import ARENA, Assembler, Assembly, Home, Segment
 from backpass.codegen.entry import ArgumentSpec, Context, Entry, fitting, make_entry
 from backpass.codegen.lower import lower

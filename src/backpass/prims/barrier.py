@@ -1,9 +1,9 @@
 """barrier: the identity, at a place and a time that the passes must keep.
 
 What is computed again in the backward pass has the same graph as in the forward pass, and cse would
-make them one. So the inputs of what is computed again pass a barrier, which nothing merges or drops.
-It takes the cotangents that it waits for as well: neither it nor what follows it can run, or become
-part of a kernel that runs, before the backward pass has come there. In memory it is a view.
+make them one. So its inputs pass a barrier, which nothing merges or drops. A barrier takes the
+cotangents that it waits for as well: neither it nor what follows it can run, or become part of a
+kernel that runs, before the backward pass has come there. In memory it is a view.
 """
 
 from __future__ import annotations
