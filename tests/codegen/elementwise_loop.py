@@ -1,6 +1,7 @@
 """A compiled loop over one elementwise operation: how the tests and benchmarks run `emit`.
 
-The function takes pointers to its inputs and output and a count, which must be a multiple of the width.
+The function takes a count, which must be a multiple of the width, and pointers to its inputs and
+output.
 """
 
 from __future__ import annotations
@@ -85,6 +86,8 @@ class Loop:
         code, inputs, output: as `emit` takes them.
         width: lanes.
         cpu: a processor that this computer can stand in for, such as "haswell" or "x86-64".
+        fused: as in Module.
+        passes: whether LLVM's passes run; if not, only its code generator.
     """
 
     def __init__(
@@ -95,6 +98,7 @@ class Loop:
         width: int,
         cpu: str | None = None,
         fused: bool = True,
+        passes: bool = True,
     ) -> None:
         self.output = output
         self.width = width
@@ -102,10 +106,10 @@ class Loop:
         machine_ = machine(cpu)
         parsed = llvm.parse_assembly(self.text)
         parsed.verify()
-        options = llvm.create_pipeline_tuning_options(speed_level=2)
-        options.slp_vectorization = options.loop_vectorization = False
-        builder = llvm.create_pass_builder(machine_, options)
-        builder.getModulePassManager().run(parsed, builder)
+        if passes:
+            options = llvm.create_pipeline_tuning_options(speed_level=2)
+            builder = llvm.create_pass_builder(machine_, options)
+            builder.getModulePassManager().run(parsed, builder)
         self.assembly = machine_.emit_assembly(parsed)
         self._engine = llvm.create_mcjit_compiler(parsed, machine_)
         self._engine.finalize_object()

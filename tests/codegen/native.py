@@ -108,6 +108,14 @@ class NativeKernel:
         pointers = [a.ctypes.data for a in arrays]
         return [team.ctypes.data, tid, n, scratch.ctypes.data, status.ctypes.data, *pointers]
 
+    def share(self, arrays: Sequence[np.ndarray], tid: int, n: int) -> int:
+        """Run the share of one thread of a kernel without barriers. The status."""
+        team, status = np.zeros(64, np.int64), np.zeros(1, np.int64)
+        scratch = buffer_of(self.workspace.size(n))
+        arguments = self.arguments(arrays, tid, n, team, scratch, status)
+        self._function(*arguments)
+        return int(status[0])
+
     def __call__(self, arrays: Sequence[np.ndarray], n: int = 1, real: bool = False) -> int:
         """Run all `n` shares; `real` threads where the kernel has barriers. The status."""
         team, status = np.zeros(64, np.int64), np.zeros(1, np.int64)

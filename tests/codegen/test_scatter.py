@@ -79,3 +79,18 @@ def test_an_index_out_of_range_adds_nothing_and_is_told(index: int) -> None:
 @pytest.mark.parametrize("bad", [False, True])
 def test_wide_rows_are_shared_by_columns(width: int, bad: bool) -> None:
     check(scatter((5,), 40, width, np.dtype(np.float32), True), width, bad)
+
+
+@pytest.mark.parametrize("extents", [(5,), (31,)])
+@pytest.mark.parametrize("width", [1, 20, 256, 330])
+@pytest.mark.parametrize("n", [2, 5, 7])
+def test_every_element_has_one_owner(extents: tuple[int], width: int, n: int) -> None:
+    kernel = scatter(extents, 10, width, np.dtype(np.float32), True)
+    native = NativeKernel(kernel, emit_scatter)
+    updates = np.full(10 * width, 0.1, np.float32)
+    owners = np.zeros(kernel.buffers[0].size, np.int64)
+    for tid in range(n):
+        out = np.full(owners.size, 99, np.float32)
+        native.share([out, updates, np.arange(10) % extents[0]], tid, n)
+        owners += out != 99
+    assert (owners == 1).all()

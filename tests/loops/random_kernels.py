@@ -52,6 +52,7 @@ class Builder:
     stages: list[Stage] = field(default_factory=list)
     ops: list[Op] = field(default_factory=list)
     first: int = 0
+    scratch: Access = field(default_factory=lambda: Access(0, 0, ()))
 
     def op(self, code: str, args: tuple[int, ...], dtype: np.dtype, param: Any = None) -> int:
         """Add an op; its number."""
@@ -73,7 +74,7 @@ class Builder:
         for axis in order:
             if not written and draw(st.integers(0, 3)) == 0:
                 continue
-            step = size + draw(st.sampled_from([0, 0, 0, 1, 3]))
+            step = size + draw(st.sampled_from([0, 0, 0, 1, 2, 5]))
             reach = step * (self.extents[axis] - 1)
             strides[axis] = step
             if draw(st.integers(0, 3)) == 0:

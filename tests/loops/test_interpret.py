@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tests.loops import kernels
 
-from backpass.loops import Buffer, LoopKernel, Schedule, Stage, interpret, verify
+from backpass.loops import Buffer, Kernel, LoopKernel, Schedule, Stage, interpret, verify
 from backpass.loops.interpret import identity
 
 REFERENCES = {
@@ -23,7 +23,7 @@ def numbers(*shape: int) -> np.ndarray:
     return np.random.default_rng(3).standard_normal(shape).astype(np.float32)
 
 
-def run(kernel: object, *arrays: np.ndarray) -> int:
+def run(kernel: Kernel, *arrays: np.ndarray) -> int:
     return interpret(verify(kernel), arrays, REFERENCES)
 
 

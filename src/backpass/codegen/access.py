@@ -2,7 +2,8 @@
 
 A vector has LANES lanes of which the first `count` are alive; memory is touched for those alone.
 The lanes of a unit stride are one vector instruction, masked where some are dead (with a constant
-mask, so that machines without masks get a few scalar moves). Booleans are bytes in memory. The
+mask, so that machines without masks get a few scalar moves); a few elements apart, they are picked
+from the runs that they lie in. Booleans are bytes in memory. The
 masked intrinsics are written with their alignment as an argument, which every LLVM reads.
 """
 
@@ -113,6 +114,8 @@ def load_vector(
         low = offset_pointer(f, dtype, pointer, 1 - width)
         alive = [False] * (width - count) + [True] * count
         return from_memory(f, reverse(f, _load_run(f, kept, low, width, alive)), dtype)
+    if _is_near(kept, stride):
+        return from_memory(f, _load_near(f, kept, pointer, stride, width, count), dtype)
     lanes = "zeroinitializer"
     for k in range(count):
         element = offset_pointer(f, dtype, pointer, k * stride)
@@ -130,11 +133,61 @@ def store_vector(f: Function, x: Reg, pointer: str, stride: int, count: int) -> 
     elif stride == -1:
         low = offset_pointer(f, dtype, pointer, 1 - width)
         _store_run(f, reverse(f, x), low, [False] * (width - count) + [True] * count)
+    elif _is_near(x.dtype, stride):
+        _store_near(f, x, pointer, stride, count)
     else:
         for k in range(count):
             one = f.let(f"extractelement {x}, i64 {k}", x.dtype)
             element = offset_pointer(f, dtype, pointer, k * stride)
             f.emit(f"store {one}, ptr {element}, align {x.dtype.itemsize}")
+
+
+def _is_near(dtype: DType, stride: int) -> bool:
+    """Whether whole runs with the lanes in them are faster than lane by lane (measured, Zen 4)."""
+    return abs(stride) <= 4 and dtype.itemsize <= 4
+
+
+def _near_lanes(stride: int, count: int) -> tuple[int, list[int]]:
+    """The lowest of some elements, and where each lane's element lies from there."""
+    lowest = min(0, (count - 1) * stride)
+    return lowest, [k * stride - lowest for k in range(count)]
+
+
+def _load_near(f: Function, dtype: DType, pointer: str, stride: int, width: int, count: int) -> Reg:
+    """Lanes a few elements apart: the whole run that they lie in, of which they are picked."""
+    lowest, places = _near_lanes(stride, count)
+    pointer = offset_pointer(f, dtype, pointer, lowest)
+    found = constant(0, dtype, width)
+    for first in range(0, max(places) + 1, width):
+        alive = [True] * min(width, max(places) + 1 - first)
+        place = offset_pointer(f, dtype, pointer, first)
+        run = _load_run(f, dtype, place, width, alive)
+        lanes = list(range(width))
+        for k, at in enumerate(places):
+            if first <= at < first + width:
+                lanes[k] = width + at - first
+        found = shuffled(f, found, run, lanes)
+    return found
+
+
+def _store_near(f: Function, x: Reg, pointer: str, stride: int, count: int) -> None:
+    """Lanes a few elements apart: spread out, and stored under a mask."""
+    lowest, places = _near_lanes(stride, count)
+    pointer = offset_pointer(f, x.dtype, pointer, lowest)
+    for first in range(0, max(places) + 1, x.width):
+        lanes, alive = [0] * x.width, [False] * x.width
+        for k, at in enumerate(places):
+            if first <= at < first + x.width:
+                lanes[at - first], alive[at - first] = k, True
+        spread = shuffled(f, x, x, lanes)
+        _store_run(f, spread, offset_pointer(f, x.dtype, pointer, first), alive)
+
+
+def shuffled(f: Function, a: Reg, b: Reg, lanes: Sequence[int]) -> Reg:
+    """Lanes of a, and of b from a.width on."""
+    order = ", ".join(f"i32 {k}" for k in lanes)
+    count = len(lanes)
+    return f.let(f"shufflevector {a}, {b}, <{count} x i32> <{order}>", a.dtype, count)
 
 
 def _load_run(f: Function, dtype: DType, pointer: str, width: int, alive: list[bool]) -> Reg:

@@ -1,8 +1,8 @@
 """The LLVM text of every elementwise operation, on any number of lanes: one row an operation.
 
-A row says how an operation is computed on floats, on integers and on booleans (i1); a kind without an
-entry is not emitted, and `can_emit` says so: the program then calls the NumPy reference, which is
-the oracle of everything here. float16 is computed in float32 and each operation rounds. Some
+A row says how an operation is computed on floats, on integers and on booleans (i1); a kind without
+an entry is not emitted, and `can_emit` says so: the program then calls the NumPy reference, which
+is the oracle of everything here. float16 is computed in float32 and each operation rounds. Some
 operations end the current block (see `lanes.rarely`): after `emit`, read `f.block` again.
 Next: `elementary.py` for the transcendental functions, `docs/accuracy.md` for their errors.
 """
@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from backpass.codegen import elementary, integers, rounding
+from backpass.codegen import elementary, elementary_power, integers, rounding
 from backpass.codegen.casts import cast
 from backpass.codegen.lanes import (
     F16,
@@ -25,14 +25,13 @@ from backpass.codegen.lanes import (
     copy_sign,
     floor,
     round_even,
-    sign_bit,
     sqrt,
     truncate,
     where,
 )
 from backpass.codegen.text import BOOL, DType, Function, Reg
 
-Emitter = Callable[..., Lanes]
+Emitter = Callable[[Lanes], Lanes] | Callable[[Lanes, Lanes], Lanes]
 INT32, UINT8 = np.dtype(np.int32), np.dtype(np.uint8)
 
 
@@ -53,10 +52,11 @@ class Row:
     half: bool = False
     unsigned: bool = False
 
-    def emitter(self, dtype: DType) -> Emitter | None:
+    def emitter(self, dtype: DType) -> Callable[..., Lanes] | None:
         """The emitter for operands of this dtype."""
         signed = None if self.unsigned else self.integer
-        return {"f": self.real, "i": signed, "u": self.integer, "b": self.boolean}[dtype.kind]
+        kinds = {"f": self.real, "i": signed, "u": self.integer, "b": self.boolean}
+        return kinds[dtype.kind]
 
 
 def _same(x: Lanes) -> Lanes:
@@ -98,7 +98,7 @@ def _sign(x: Lanes) -> Lanes:
     return where(x.is_nan(), x, one)
 
 
-def _extreme(above: bool, tie_first: bool) -> Emitter:
+def _extreme(above: bool, tie_first: bool) -> Callable[[Lanes, Lanes], Lanes]:
     """maximum or minimum with NaN passed on. Of zeros of two signs NumPy takes the second one."""
 
     def run(x: Lanes, y: Lanes) -> Lanes:
@@ -111,7 +111,7 @@ def _extreme(above: bool, tie_first: bool) -> Emitter:
     return run
 
 
-def _extreme_real(above: bool) -> Emitter:
+def _extreme_real(above: bool) -> Callable[[Lanes, Lanes], Lanes]:
     usual, of_half = _extreme(above, False), _extreme(above, True)
 
     def run(x: Lanes, y: Lanes) -> Lanes:
@@ -188,7 +188,7 @@ ROWS: dict[str, Row] = {
     "signbit":  Row(1, lambda x: x.bits() < 0, lambda x: x < 0, _false, BOOL, half=True),
     "identity":      Row(1, _same, _same, _same, half=True),
     "stop_gradient": Row(1, _same, _same, _same, half=True),
-    "power": Row(2, elementary.power, integers.power, unsigned=True),
+    "power": Row(2, elementary_power.power, integers.power, unsigned=True),
     **{name: _real(function) for name, function in elementary.NATIVE_1.items()},
     **{name: _real(elementary.wide_1(rule)) for name, rule in elementary.WIDE_1.items()},
     **{name: _real(function, 2) for name, function in elementary.NATIVE_2.items()},
@@ -243,5 +243,6 @@ def _by_row(code: str, xs: list[Lanes], dtype: DType) -> Lanes:
     if xs[0].dtype != F16 or row.half:
         return cast(rule(*xs), dtype)
     result = rule(*[cast(x, F32) for x in xs])
-    # The fence keeps LLVM from joining this rounding to one before it, for which x86 has no instruction.
+    # The fence keeps LLVM from joining this rounding to one before it: x86 has no instruction that
+    # rounds float64 to float16.
     return cast(result.intrinsic("arithmetic.fence"), dtype) if dtype == F16 else result

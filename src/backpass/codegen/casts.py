@@ -1,8 +1,8 @@
 """Conversions between dtypes as NumPy's `astype` does them on x86.
 
-Floats beyond an integer's range give what the processor gives: the smallest int32 or int64, of which
-smaller integers keep the low bits; unsigned ones of 32 and 64 bits are reached by taking off 2^31 or
-2^63. LLVM leaves these cases undefined, so they are selected here. float16 is converted by
+Floats beyond an integer's range give what the processor gives: the smallest int32 or int64, of
+which smaller integers keep the low bits; unsigned ones of 32 and 64 bits are reached by taking off
+2^31 or 2^63. LLVM leaves these cases undefined, so they are selected here. float16 is converted by
 instructions where the machine has FMA (it then has these too), else by integer arithmetic.
 """
 
@@ -121,7 +121,7 @@ def narrow_to_half(x: Lanes) -> Lanes:
 
 
 def round_to_odd(x: Lanes) -> Lanes:
-    """float64 to float32 with the last bit set where it is inexact: rounding again is then right."""
+    """float64 to float32, the last bit set where inexact: rounding it again is then right."""
     bits = x.bits()
     lost = bits & ((1 << 29) - 1)
     kept = (bits & ~((1 << 29) - 1)) | where(lost.differs(0), bits.const(1 << 29), 0)

@@ -1,7 +1,7 @@
 """Which function computes a primitive on floats: one row a primitive.
 
-NATIVE rows work in float32 and in float64. WIDE rows work in float64, and float32 is widened for them:
-its result is then all but correctly rounded. float16 is computed in float32 and rounded.
+NATIVE rows work in float32 and in float64. WIDE rows work in float64, and float32 is widened for
+them: its result is then all but correctly rounded. float16 is computed in float32 and rounded.
 Next: the families `elementary_*.py`, `rounding.py`; all are written with `lanes.py`.
 """
 
@@ -18,7 +18,7 @@ from backpass.codegen import (
     elementary_trig,
 )
 from backpass.codegen.casts import cast
-from backpass.codegen.lanes import F32, F64, Lanes
+from backpass.codegen.lanes import F64, Lanes
 
 Function1 = Callable[[Lanes], Lanes]
 Function2 = Callable[[Lanes, Lanes], Lanes]
@@ -39,6 +39,8 @@ NATIVE_1: dict[str, Function1] = {
     "log_expit": elementary_log.log_expit,
     "sin":      elementary_trig.sin,
     "cos":      elementary_trig.cos,
+    "tan":      elementary_trig.tan,
+    "arctan":   elementary_arc.arctan,
     "erf":      elementary_error.erf,
     "entr":     elementary_log.entr,
 }
@@ -47,10 +49,8 @@ WIDE_1: dict[str, Function1] = {
     "arccosh":  elementary_log.arccosh,
     "arctanh":  elementary_log.arctanh,
     "logit":    elementary_log.logit,
-    "tan":      elementary_trig.tan,
     "arcsin":   elementary_arc.arcsin,
     "arccos":   elementary_arc.arccos,
-    "arctan":   elementary_arc.arctan,
     "cbrt":     elementary_power.cbrt,
     "erfc":     elementary_error.erfc,
     "ndtr":     elementary_error.ndtr,
@@ -65,7 +65,6 @@ NATIVE_2: dict[str, Function2] = {
 WIDE_2: dict[str, Function2] = {
     "arctan2": elementary_arc.arctan2,
     "hypot":   elementary_power.hypot,
-    "power":   elementary_power.power,
 }
 # fmt: on
 
@@ -86,10 +85,3 @@ def wide_2(function: Function2) -> Function2:
         return cast(function(cast(x, F64), cast(y, F64)), x.dtype)
 
     return run
-
-
-def power(x: Lanes, y: Lanes) -> Lanes:
-    """x^y: float32 needs only a float64 logarithm."""
-    if x.dtype == F32:
-        return wide_2(elementary_power.power_of_float32)(x, y)
-    return elementary_power.power(x, y)

@@ -1,8 +1,8 @@
-"""arcsin, arccos, arctan and arctan2, in float64 (float32 is widened).
+"""arctan in float32 and float64; arcsin, arccos and arctan2 in float64 (float32 is widened).
 
 arctan of a quotient p / q of numbers >= 0: by tan(a - pi/4) = (p - q) / (p + q) its argument comes
-below tan(pi/8), with one division in all. arcsin: above 1/2 by arcsin x = pi/2 - 2 arcsin sqrt((1 - x)
-/ 2). Both then are t + t^3 P(t^2), P a minimax polynomial.
+below tan(pi/8), with one division in all. arcsin: above 1/2 by arcsin x = pi/2 - 2 arcsin t with
+t = sqrt((1 - x) / 2). Both then are t + t^3 P(t^2), P a minimax polynomial.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from backpass.codegen.lanes import (
     Lanes,
     copy_sign,
     flip_sign,
-    fma,
     polynomial,
     sign_bit,
     sqrt,
@@ -19,22 +18,33 @@ from backpass.codegen.lanes import (
 )
 
 PI, PI_LOW = 3.141592653589793, 1.2246467991473532e-16
+PI_PARTS = {4: (3.1415927410125732, -8.742277657347586e-08), 8: (PI, PI_LOW)}
 TAN_EIGHTH = 0.41421356237309503
-# (arctan t - t) / t^3 in t^2, t <= tan(pi/8), and (arcsin t - t) / t^3, t <= 1/2: 2^-63.3, 2^-58.9
-ARCTAN_TAIL = (
-    -0.3333333333333333,
-    0.19999999999998527,
-    -0.14285714285467016,
-    0.1111111109172539,
-    -0.09090908233509887,
-    0.0769228406979214,
-    -0.06666237818351478,
-    0.058770643824640124,
-    -0.05218333909479778,
-    0.04502114489782822,
-    -0.033419023103659344,
-    0.015120339154768866,
-)
+# (arctan t - t) / t^3 in t^2, t <= tan(pi/8): errors 2^-29.6 and 2^-63.3
+ARCTAN_TAIL = {
+    4: (
+        -0.33333319425582886,
+        0.19998528063297272,
+        -0.14242859184741974,
+        0.10580598562955856,
+        -0.06030910089612007,
+    ),
+    8: (
+        -0.3333333333333333,
+        0.19999999999998527,
+        -0.14285714285467016,
+        0.1111111109172539,
+        -0.09090908233509887,
+        0.0769228406979214,
+        -0.06666237818351478,
+        0.058770643824640124,
+        -0.05218333909479778,
+        0.04502114489782822,
+        -0.033419023103659344,
+        0.015120339154768866,
+    ),
+}
+# (arcsin t - t) / t^3 in t^2, t <= 1/2: error 2^-58.9
 ARCSIN_TAIL = (
     0.16666666666666702,
     0.07499999999984074,
@@ -55,8 +65,9 @@ ARCSIN_TAIL = (
 def arctan(x: Lanes) -> Lanes:
     """arctan of |x| / 1, with the sign of x."""
     size = abs(x)
-    y = _arctan_above_zero(size, x.const(1.0), size > 1.0)
-    return copy_sign(where(size < 2.0**-28, size, y), x)
+    steep = size > 1.0
+    angle = _folded_arctan(where(steep, 1.0, size), where(steep, size, 1.0))
+    return copy_sign(where(steep, _less(2.0, angle), angle), x)
 
 
 def arctan2(y: Lanes, x: Lanes) -> Lanes:
@@ -71,22 +82,17 @@ def arctan2(y: Lanes, x: Lanes) -> Lanes:
     big, small = where(infinite, 1.0, big * scale), where(infinite, 1.0, small * scale)
     big = where(big.equals(0.0), 1.0, big)
     angle = _folded_arctan(small, big)
-    angle = where(steep, _less(PI / 2.0, PI_LOW / 2.0, angle), angle)
+    angle = where(steep, _less(2.0, angle), angle)
     left = sign_bit(x).differs(0)
-    angle = where(left, _less(PI, PI_LOW, angle), angle)
+    angle = where(left, _less(1.0, angle), angle)
     angle = where(x.is_nan() | y.is_nan(), float("nan"), angle)
     return copy_sign(angle, y)
 
 
-def _arctan_above_zero(p: Lanes, q: Lanes, steep: Lanes) -> Lanes:
-    """arctan(p / q), where q may be 0 and steep is p > q."""
-    angle = _folded_arctan(where(steep, q, p), where(steep, p, q))
-    return where(steep, _less(PI / 2.0, PI_LOW / 2.0, angle), angle)
-
-
-def _less(high: float, low: float, angle: Lanes) -> Lanes:
-    """high + low - angle."""
-    return high - (angle - low)
+def _less(part: float, angle: Lanes) -> Lanes:
+    """pi / part - angle."""
+    high, low = PI_PARTS[angle.size]
+    return high / part - (angle - low / part)
 
 
 def _folded_arctan(small: Lanes, big: Lanes) -> Lanes:
@@ -95,10 +101,10 @@ def _folded_arctan(small: Lanes, big: Lanes) -> Lanes:
     top, bottom = where(fold, small - big, small), where(fold, small + big, big)
     t = top / bottom
     z = t * t
-    tail = t * z * polynomial(z, ARCTAN_TAIL)
-    return where(fold, t.const(PI / 4.0), 0.0) + (
-        t + (tail + where(fold, t.const(PI_LOW / 4.0), 0.0))
-    )
+    tail = t * z * polynomial(z, ARCTAN_TAIL[t.size])
+    high, low = PI_PARTS[t.size]
+    start, rest = (where(fold, t.const(part / 4.0), 0.0) for part in (high, low))
+    return start + (t + (tail + rest))
 
 
 def _parts(x: Lanes) -> tuple[Lanes, Lanes, Lanes]:

@@ -1,8 +1,9 @@
 """The error function and its relations, in float64, and erf in float32 too.
 
-erf x = x + x P(x^2) up to 1, and 1 - e^-Q(x) above, where Q = -log erfc is smooth: its polynomial needs
-little accuracy where erfc is small. erfc x = e^(-x^2) erfcx x, and (1 + 2 x) erfcx x is a polynomial in
-t = (x - 4) / (x + 4) for all x >= 0 (Shepherd & Laframboise 1981). All are minimax polynomials.
+erf x = x + x P(x^2) up to 1, and 1 - e^-Q(x) above, where Q = -log erfc is smooth: its polynomial
+needs little accuracy where erfc is small. erfc x = e^(-x^2) erfcx x, and (1 + 2 x) erfcx x is a
+polynomial in t = (x - 4) / (x + 4) for all x >= 0 (Shepherd & Laframboise 1981). All polynomials
+are minimax.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """exp and what is made of it: exp2, expm1, sinh, cosh, tanh, logistic, in float32 and float64.
 
-x = n ln 2 + r with |r| <= ln(2) / 2; e^r - 1 = r + r^2 q(r), q a minimax polynomial (Remez exchange in
-50 digits); then a scaling by 2^n through the exponent bits. n comes out of the low bits of
-x / ln 2 + 1.5 * 2^52, so no conversion to integers is needed. ln 2 is split so that n times its
-upper part is exact (Cody & Waite 1980).
+x = n ln 2 + r with |r| <= ln(2) / 2; e^r - 1 = r + r^2 q(r), q a minimax polynomial (Remez exchange
+in 50 digits, as all polynomials of these files); then a scaling by 2^n through the exponent bits. n
+comes out of the low bits of x / ln 2 + 1.5 * 2^52, so no conversion to integers is needed. ln 2 is
+split so that n times its upper part is exact (Cody & Waite 1980).
 """
 
 from __future__ import annotations

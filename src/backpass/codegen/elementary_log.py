@@ -1,6 +1,6 @@
 """Logarithms, and the inverse hyperbolic functions made of log1p, in float32 and float64.
 
-x = 2^k m with m in [sqrt(1/2), sqrt(2)); f = m - 1 is exact. log m = f - (f^2/2 - s (f^2/2 + z L(z)))
+x = 2^k m with m in [sqrt(1/2), sqrt(2)); f = m - 1 is exact. log m = f - (f^2/2 - s (f^2/2 + z L))
 with s = f / (2 + f) and z = s^2, where 2 s + s z L(z) is 2 artanh s (Tang 1990); L is a minimax
 polynomial. The leading terms are exact, so the error of s counts little.
 """
@@ -98,7 +98,7 @@ def log(x: Lanes) -> Lanes:
 
 
 def log_of_positive(x: Lanes, low: Lanes | None = None, normal: bool = False) -> Lanes:
-    """log(x + low) of a positive finite x, low being a small correction that is 0 if x is subnormal.
+    """log(x + low) of a positive finite x; low is small, and 0 where x is subnormal.
 
     `normal` says that there are no subnormal ones.
     """

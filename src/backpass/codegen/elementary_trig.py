@@ -1,9 +1,9 @@
 """sin, cos and tan, in float32 and float64, of arguments of any size.
 
-x = n pi + r with |r| <= pi / 2 (tan: n pi / 2 and pi / 4). Where |x| is moderate, pi is taken in three
-parts and the first multiply-add is exact (Cody & Waite 1980); machines without FMA take five short
-parts. In a block apart, for arguments above LIMIT, x / 2 pi is computed modulo 1 from 192 bits of
-1 / 2 pi that start where x's own bits end (Payne & Hanek 1983), in integers.
+x = n pi + r with |r| <= pi / 2 (tan: n pi / 2 and pi / 4). Where |x| is moderate, pi is taken in
+three parts and the first multiply-add is exact (Cody & Waite 1980); machines without FMA take five
+short parts. In a block apart, for arguments above LIMIT, x / 2 pi is computed modulo 1 from 192
+bits of 1 / 2 pi that start where x's own bits end (Payne & Hanek 1983), in integers.
 """
 
 from __future__ import annotations
@@ -71,23 +71,29 @@ SIN_TAIL = {
         2.721493687316831e-15,
     ),
 }
-# The same for |r| <= pi / 4, and (cos r - 1 + r^2 / 2) / r^4: errors 2^-57.1 and 2^-62.1
-SIN_QUARTER_TAIL = (
-    -0.1666666666666664,
-    0.008333333333323575,
-    -0.00019841269830064205,
-    2.7557313621772893e-06,
-    -2.5050729635347393e-08,
-    1.5894416128152902e-10,
-)
-COS_QUARTER_TAIL = (
-    0.04166666666666665,
-    -0.0013888888888882785,
-    2.4801587294577772e-05,
-    -2.755731571977472e-07,
-    2.087589464806612e-09,
-    -1.1367797522426933e-11,
-)
+# The same for |r| <= pi / 4, and (cos r - 1 + r^2 / 2) / r^4: at most 2^-27.2 and 2^-57.1
+SIN_QUARTER_TAIL = {
+    4: (-0.16666655242443085, 0.00833209604024887, -0.00019503293151501566),
+    8: (
+        -0.1666666666666664,
+        0.008333333333323575,
+        -0.00019841269830064205,
+        2.7557313621772893e-06,
+        -2.5050729635347393e-08,
+        1.5894416128152902e-10,
+    ),
+}
+COS_QUARTER_TAIL = {
+    4: (0.041666653007268906, -0.0013887649402022362, 2.44631664827466e-05),
+    8: (
+        0.04166666666666665,
+        -0.0013888888888882785,
+        2.4801587294577772e-05,
+        -2.755731571977472e-07,
+        2.087589464806612e-09,
+        -1.1367797522426933e-11,
+    ),
+}
 # 32-bit words of 1 / 2 pi after its binary point
 TURN_WORDS = bytes.fromhex(
     "28be60db9391054a7f09d5f47d4d377036d8a5664f10e4107f9458eaf7aef1586dc91b8e909374b801924bba"
@@ -129,15 +135,15 @@ def cos(x: Lanes) -> Lanes:
 
 
 def tan(x: Lanes) -> Lanes:
-    """sin r / cos r, or -cos r / sin r where n is odd (float64)."""
+    """sin r / cos r, or -cos r / sin r where n is odd."""
     n, r, low = reduced(abs(x), QUARTER_TURN)
     z = r * r
     half = z * 0.5
-    tail = fma(r * z, polynomial(z, SIN_QUARTER_TAIL), fma(low, -half, low))
+    tail = fma(r * z, polynomial(z, SIN_QUARTER_TAIL[x.size]), fma(low, -half, low))
     sine = r + tail
     start = 1.0 - half
     lost = (1.0 - start) - half
-    cosine = start + (lost + fma(z * z, polynomial(z, COS_QUARTER_TAIL), -(r * low)))
+    cosine = start + (lost + fma(z * z, polynomial(z, COS_QUARTER_TAIL[x.size]), -(r * low)))
     odd = (n & 1).differs(0)
     y = where(odd, -cosine, sine) / where(odd, sine, cosine)
     return flip_sign(y, sign_bit(x))
@@ -198,7 +204,9 @@ def _reduced_huge(x: Lanes, huge: Lanes, period: Period) -> tuple[Lanes, Lanes, 
     r, r_low = fast_two_sum(product, error)
     r = where(wide < float("inf"), r, float("nan"))
     if x.size == 4:
-        return n.convert("trunc", I32), r.convert("fptrunc", F32), x.const(0.0)
+        short = r.convert("fptrunc", F32)
+        r_low = (r - short.convert("fpext", F64)) + r_low
+        return n.convert("trunc", I32), short, r_low.convert("fptrunc", F32)
     return n, r, r_low
 
 

@@ -1,7 +1,7 @@
 """Lanes: a register with Python's operators, in which the elementary functions are written.
 
 `x * y + 1.0` appends an fmul and an fadd; nothing is folded, reordered or contracted. `fma` is the
-one fused operation, and where the module says that the machine has none (`Module.fused` False) it is
+one fused operation; where the module says that the machine has none (`Module.fused` False) it is
 a product and a sum, and `two_product` splits its factors instead (Dekker 1971). Only instructions
 that stay vector instructions on AVX2 and AVX-512 are used, and no call of libm.
 Next: `elementary.py`, the functions; `arithmetic.py`, which of them a primitive is.
@@ -345,7 +345,7 @@ def rarely(
 def repeat(
     start: Sequence[Lanes], step: Callable[..., tuple[Lanes, Sequence[Lanes]]]
 ) -> list[Lanes]:
-    """`step(*values)` gives (whether to go on, the next values); it runs once, and while any goes on.
+    """`step(*values)` gives (whether to go on, the next values); it runs until no lane goes on.
 
     As with `rarely`, the function goes on in a new block.
     """

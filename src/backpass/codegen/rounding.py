@@ -1,7 +1,7 @@
 """Arithmetic of floats that is exact or a question of bits: remainders, neighbours, exponents.
 
-fmod is exact for any quotient: its multiples of y are taken off 2^51 at a time, in a loop apart that is
-entered only where a quotient is that large. floor_divide and remainder then follow NumPy's divmod.
+fmod is exact for any quotient: multiples of y are taken off by up to 2^51 at a time, in a loop that
+runs again only where a quotient is that large. floor_divide and remainder follow NumPy's divmod.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def remainder(x: Lanes, y: Lanes) -> Lanes:
 
 
 def nextafter(x: Lanes, y: Lanes) -> Lanes:
-    """The neighbour of x on the way to y; y where they are equal (in float16 x: of zeros of two signs)."""
+    """The neighbour of x on the way to y; y where they are equal (x in float16)."""
     a, b = (cast(v, F32) if v.dtype == F16 else v for v in (x, y))
     bits = x.bits()
     outward = (b > a).op("xor", a < 0.0)

@@ -136,22 +136,19 @@ def _turned(f: Function, lines: list[Reg]) -> list[Reg]:
         for i in range(n):
             if not i & distance:
                 a, b = lines[i], lines[i + distance]
-                lines[i], lines[i + distance] = _mixed(f, a, b, low), _mixed(f, a, b, high)
+                lines[i], lines[i + distance] = (
+                    access.shuffled(f, a, b, low),
+                    access.shuffled(f, a, b, high),
+                )
         distance //= 2
     return lines
 
 
-def _mixed(f: Function, a: Reg, b: Reg, lanes: Sequence[int]) -> Reg:
-    order = ", ".join(f"i32 {k}" for k in lanes)
-    count = len(lanes)
-    return f.let(f"shufflevector {a}, {b}, <{count} x i32> <{order}>", a.dtype, count)
-
-
 def _lanes(f: Function, x: Reg, first: int, count: int) -> Reg:
-    return x if count == x.width else _mixed(f, x, x, range(first, first + count))
+    return x if count == x.width else access.shuffled(f, x, x, range(first, first + count))
 
 
 def _concatenated(f: Function, parts: Sequence[Reg]) -> Reg:
     if len(parts) == 1:
         return parts[0]
-    return _mixed(f, parts[0], parts[1], range(2 * parts[0].width))
+    return access.shuffled(f, parts[0], parts[1], range(2 * parts[0].width))

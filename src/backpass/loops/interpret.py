@@ -133,7 +133,7 @@ class _Run:
         match op.code:
             case "load":
                 place = np.where(self.alive(loops), self.place(op.param), 0)
-                return np.asarray(self.buffers[op.param.buffer][place])
+                return self.buffers[int(op.param.buffer)].take(place)
             case "load_at":
                 return self.load_at(op.param, args, loops)
             case "store":
@@ -162,7 +162,7 @@ class _Run:
             if not np.all(inside | ~alive):
                 self.status = 1
             place = place + stride * np.where(inside, wrapped, 0)
-        return np.asarray(self.buffers[indexed.access.buffer][np.where(alive, place, 0)])
+        return self.buffers[indexed.access.buffer].take(np.where(alive, place, 0))
 
     def store(self, access: Access, x: Array, loops: bool) -> Array:
         """Write over the whole domain of a stage."""

@@ -116,10 +116,12 @@ class Schedule:
     """How a LoopKernel runs. It never changes the result but for the order of a reduction.
 
     `vector` is the axis along which lanes go: the last outer axis (each lane is another row) or an
-    inner axis, or None for scalar code. A reduction along a vectorised inner axis keeps LANES partial
-    results, lane l those of the positions l modulo LANES, and joins them by halves: 8 pairs, 4, 2, 1.
-    `unroll` is how many vectors are worked on at once. `parallel` says whether outer iterations are
-    shared among threads; small kernels are not.
+    inner axis, or None for scalar code. `unroll` (1 to 8) is how many vectors are worked on at
+    once. A reduction along a vectorised inner axis keeps unroll * LANES partial results, number l
+    those of the positions l modulo unroll * LANES, which run with the other inner axes outside, in
+    their order; neighbouring vectors are joined first, then the lanes of the one that is left by
+    halves: 8 pairs, 4, 2, 1. `parallel` says whether outer iterations are shared among threads;
+    small kernels are not.
     """
 
     vector: int | None = None

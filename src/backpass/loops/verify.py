@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from math import prod
+from typing import TypeVar
 
 import numpy as np
 
@@ -32,9 +33,10 @@ from backpass.loops.kernel import (
 MAX_UNROLL = 8
 _REDUCTIONS = {"reduce": ("sum", "prod", "max", "min", "any", "all"), "scan": ("sum", "prod")}
 _INT64 = np.dtype(np.int64)
+AnyKernel = TypeVar("AnyKernel", bound=Kernel)
 
 
-def verify(kernel: Kernel) -> Kernel:
+def verify(kernel: AnyKernel) -> AnyKernel:
     """Return `kernel` if it is sound."""
     match kernel:
         case LoopKernel():
