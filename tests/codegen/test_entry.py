@@ -137,6 +137,54 @@ def test_equal_dtypes_that_are_other_objects_fit(way: str) -> None:
     assert taker(ArgumentSpec(0, F8, (4,))).entry(x) is None
 
 
+@pytest.mark.parametrize("again", [False, True])
+def test_what_shares_memory_with_what_is_written_is_named(way: str, again: bool) -> None:
+    """Nothing runs; the argument that is only read is named, so that it can be copied."""
+    size, memory = 4, np.zeros(20)
+    x, y, z, near = memory[:4], memory[4:8], memory[8:12], memory[7:11]
+    native = adder(size)
+    if again:
+        assert native.entry(x, y, z) is None
+    memory[:] = np.arange(20)
+    before = memory.copy()
+    for arguments, wrong in (
+        ((x, z, z), 1),
+        ((near, y, z), 0),
+        ((x, y, near), 1),
+        ((z, z, z), 0),
+        ((x, y, x), 0),
+        ((x, memory[10:14], z), 1),
+    ):
+        for _ in range(2):
+            assert native.entry(*arguments) == 3 + wrong
+    np.testing.assert_array_equal(memory, before)
+    assert native.entry(x, y, z) is None
+    assert native.entry(x, x, z) is None
+    assert native.entry(x, near.copy(), y) is None
+
+
+def test_two_that_are_written_may_not_meet(way: str) -> None:
+    native = taker(ArgumentSpec(0, F8, (4,), True), ArgumentSpec(1, F8, (4,), True))
+    memory = np.zeros(12)
+    assert native.entry(memory[:4], memory[3:7]) in (2, 3)
+    assert native.entry(memory[:4], memory[4:8]) is None
+    assert native.entry(memory[4:8], memory[:4]) is None
+    empty = taker(ArgumentSpec(0, F8, (0,), True), ArgumentSpec(1, F8, (4,), True))
+    nothing = np.ndarray((0,), F8, memory, offset=16)
+    assert memory.ctypes.data < nothing.ctypes.data < memory.ctypes.data + 32
+    assert empty.entry(nothing, memory[:4]) is None
+
+
+def test_a_call_that_fails_forgets_no_argument(way: str) -> None:
+    """The arguments before the one that does not fit were bound, and are compared later."""
+    native, memory = adder(4), np.zeros(12)
+    x, z = memory[:4], memory[4:8]
+    assert native.entry(x, x, z) is None
+    assert native.entry(z, [0.0] * 4, z) == 1
+    assert native.entry(z, x, z) == 3
+    assert native.entry(x, x, z) is None
+
+
 def test_dtypes_that_no_program_takes_are_refused() -> None:
     for dtype in ("U3", "O", "M8[s]", ">f4", [("a", "f4")]):
         with pytest.raises(TypeError, match="native numbers"):

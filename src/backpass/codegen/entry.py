@@ -5,7 +5,9 @@ looks at the array objects in native code, puts their data pointers into the con
 runs the step, on the team if it is parallel. It returns
 
     None    done
-    i >= 0  argument i does not fit its spec, so nothing ran (`fitting` makes one that does)
+    i >= 0  argument i does not fit its spec, so nothing ran (`fitting` makes one that does); or,
+            from the number of arguments on, argument i minus that shares memory with another and
+            one of the two is written to: the one that is only read, if one is
     i < 0   minus the step's status: -1 an index is out of range, -3 it was forked while it ran
 
 and raises what a signal handler raised, KeyboardInterrupt above all; the step has then left early.
@@ -17,6 +19,7 @@ is not what we know (`fast_entries_work`), Python and ctypes do the same, in 5 u
 from __future__ import annotations
 
 import ctypes
+import math
 import sys
 import threading
 import time
@@ -28,7 +31,7 @@ import numpy as np
 
 from backpass import config
 from backpass.codegen import engine, threads
-from backpass.codegen.entry_text import ARGUMENT, ARGUMENT_BYTES, entry_text
+from backpass.codegen.entry_text import ARGUMENT, ARGUMENT_BYTES, WRITEABLE, entry_text
 from backpass.codegen.machine import host
 from backpass.codegen.once import once
 from backpass.codegen.runtime import (
@@ -36,6 +39,7 @@ from backpass.codegen.runtime import (
     PARALLEL,
     SERVICES,
     SHORT,
+    WRITES,
     slot_offset,
 )
 from backpass.codegen.services import Block, aligned_block, get, put, services
@@ -43,7 +47,7 @@ from backpass.codegen.services import Block, aligned_block, get, put, services
 Array = np.ndarray[Any, np.dtype[Any]]
 Entry = Callable[..., "int | None"]
 
-_C_CONTIGUOUS, _ALIGNED, _WRITEABLE = 0x1, 0x100, 0x400  # flags of a PyArrayObject
+_C_CONTIGUOUS, _ALIGNED = 0x1, 0x100  # flags of a PyArrayObject
 _METH_FASTCALL = 0x80
 
 
@@ -68,7 +72,7 @@ class ArgumentSpec:
     @property
     def flags(self) -> int:
         """Those that NumPy must have set on the array object."""
-        return _C_CONTIGUOUS | _ALIGNED | _WRITEABLE * self.writeable
+        return _C_CONTIGUOUS | _ALIGNED | WRITEABLE * self.writeable
 
 
 def fitting(spec: ArgumentSpec, value: Array) -> Array:
@@ -124,7 +128,8 @@ class Context:
         self.block = aligned_block(total).view(_ContextBlock)
         self.block.kept = {}
         self._put("services", services().ctypes.data)
-        self._put("flags", PARALLEL * parallel | SHORT * short)
+        writes = any(spec.writeable for spec in self.arguments)
+        self._put("flags", PARALLEL * parallel | SHORT * short | WRITES * writes)
         self._put("threads", threads_at_most)
         self._put("count", len(self.arguments))
         self._put("arguments", self.address + size)
@@ -169,6 +174,7 @@ class Context:
                 ("flags", spec.flags),
                 ("rank", len(spec.shape)),
                 ("type", spec.dtype.num),
+                ("bytes", math.prod(spec.shape) * spec.dtype.itemsize),
             ):
                 put(self.block, at + ARGUMENT[name], value)
             for i, n in enumerate(spec.shape):
@@ -306,5 +312,21 @@ class _SlowEntry:
             self.words[slot_offset(spec.slot) // 8] = value.ctypes.data
         if len(values) != len(specs):
             return min(len(values), len(specs))
+        clashing = self._clash(values)
+        if clashing is not None:
+            return len(specs) + clashing
         self.enter(self.words)
         return -self.words[0] or None
+
+    def _clash(self, values: tuple[Any, ...]) -> int | None:
+        """As `bp_clash`: an argument that shares memory with another, where one is written to."""
+        specs = self.context.arguments
+        begins = [self.words[slot_offset(spec.slot) // 8] for spec in specs]
+        for i, a in enumerate(specs):
+            for j, b in enumerate(specs):
+                if i != j and (a.writeable or b.writeable):
+                    last = min(begins[i] + values[i].nbytes, begins[j] + values[j].nbytes)
+                    some = values[i].nbytes and values[j].nbytes
+                    if some and max(begins[i], begins[j]) < last:
+                        return i if b.writeable else j
+        return None

@@ -9,10 +9,28 @@ the end of the step to the return, the interpreter's lock is held.
 
 from __future__ import annotations
 
-from backpass.codegen.runtime import CONTEXT, INTERRUPTED, PARALLEL, SERVICES, SHORT, fields
+from backpass.codegen.runtime import (
+    CONTEXT,
+    INTERRUPTED,
+    PARALLEL,
+    SERVICES,
+    SHORT,
+    WRITES,
+    fields,
+)
 
-ARGUMENT = {"slot": 0, "descr": 8, "dims": 16, "flags": 24, "rank": 32, "type": 40}
-ARGUMENT_BYTES = 48
+ARGUMENT = {
+    "slot": 0,
+    "descr": 8,
+    "dims": 16,
+    "flags": 24,
+    "rank": 32,
+    "type": 40,
+    "bytes": 48,
+    "moved": 56,  # since it was last compared with the others
+}
+ARGUMENT_BYTES = 64
+WRITEABLE = 0x400  # among the flags
 
 
 # Where the fields lie after the object header.
@@ -30,7 +48,7 @@ _FIELDS = {
 
 def entry_text(head: int) -> str:
     """The module; `head` is the size of an object header."""
-    text = "\n".join([_FIT, _ENTER, _ENTRY])
+    text = "\n".join([_FIT, _CLASH, _ENTER, _ENTRY])
     for name, offset in _FIELDS.items():
         text = text.replace(name, str(head + offset))
     return text
@@ -99,6 +117,81 @@ yes:
   ret i1 true
 no:
   ret i1 false
+}}
+"""
+
+_CLASH = f"""
+declare i64 @llvm.umin.i64(i64, i64)
+; Which argument shares memory with another, one of the two being written to: the one that is only
+; read, if one is; -1 if there is none. Only those that moved are compared with all.
+define internal i64 @bp_clash(ptr %context) #0 {{
+entry:
+{fields("context", CONTEXT, "count", "arguments")}
+  %count = load i64, ptr %context.count
+  %table = load ptr, ptr %context.arguments
+  br label %outer
+outer:
+  %i = phi i64 [0, %entry], [%i1, %next]
+  %i.end = icmp eq i64 %i, %count
+  br i1 %i.end, label %none, label %look
+look:
+  %a.row = mul i64 %i, {ARGUMENT_BYTES}
+  %a = getelementptr i8, ptr %table, i64 %a.row
+{fields("a", ARGUMENT, "flags", "bytes", "moved")}
+  %moved = load i64, ptr %a.moved
+  %still = icmp eq i64 %moved, 0
+  br i1 %still, label %next, label %measure
+measure:
+  %a.slot = load i64, ptr %a
+  %a.at = getelementptr i8, ptr %context, i64 %a.slot
+  %a.from = load i64, ptr %a.at
+  %a.size = load i64, ptr %a.bytes
+  %a.to = add i64 %a.from, %a.size
+  %a.flag = load i64, ptr %a.flags
+  %a.bit = and i64 %a.flag, {WRITEABLE}
+  br label %inner
+inner:
+  %j = phi i64 [0, %measure], [%j1, %again]
+  %j.end = icmp eq i64 %j, %count
+  br i1 %j.end, label %settled, label %pair
+pair:
+  %b.row = mul i64 %j, {ARGUMENT_BYTES}
+  %b = getelementptr i8, ptr %table, i64 %b.row
+{fields("b", ARGUMENT, "flags", "bytes")}
+  %b.slot = load i64, ptr %b
+  %b.at = getelementptr i8, ptr %context, i64 %b.slot
+  %b.from = load i64, ptr %b.at
+  %b.size = load i64, ptr %b.bytes
+  %b.to = add i64 %b.from, %b.size
+  %b.flag = load i64, ptr %b.flags
+  %b.bit = and i64 %b.flag, {WRITEABLE}
+  %bits = or i64 %a.bit, %b.bit
+  %written = icmp ne i64 %bits, 0
+  %other = icmp ne i64 %i, %j
+  %begins = icmp ult i64 %b.from, %a.to
+  %ends = icmp ult i64 %a.from, %b.to
+  %meet = and i1 %begins, %ends
+  %matters = and i1 %written, %other
+  %less = call i64 @llvm.umin.i64(i64 %a.size, i64 %b.size)
+  %some = icmp ne i64 %less, 0
+  %share = and i1 %meet, %some
+  %clashes = and i1 %share, %matters
+  br i1 %clashes, label %found, label %again
+again:
+  %j1 = add i64 %j, 1
+  br label %inner
+settled:
+  store i64 0, ptr %a.moved
+  br label %next
+next:
+  %i1 = add i64 %i, 1
+  br label %outer
+found:
+  %b.reads = icmp eq i64 %b.bit, 0
+  %which = select i1 %b.reads, i64 %j, i64 %i
+  ret i64 %which
+none:
+  ret i64 -1
 }}
 """
 
@@ -192,6 +285,7 @@ check:
   br label %next
 next:
   %i = phi i64 [0, %check], [%i1, %bind]
+  %dirty = phi i64 [0, %check], [%dirty1, %bind]
   %end = icmp eq i64 %i, %given
   br i1 %end, label %all, label %argument
 argument:
@@ -206,12 +300,30 @@ bind:
   %x.data = load ptr, ptr %x.data.at
   %slot = load i64, ptr %spec
   %slot.at = getelementptr i8, ptr %context, i64 %slot
+  %x.old = load ptr, ptr %slot.at
   store ptr %x.data, ptr %slot.at
+{fields("spec", ARGUMENT, "moved")}
+  %moved.before = load i64, ptr %spec.moved
+  %is.other = icmp ne ptr %x.old, %x.data
+  %moved = select i1 %is.other, i64 1, i64 %moved.before
+  store i64 %moved, ptr %spec.moved
+  %dirty1 = or i64 %dirty, %moved
   %i1 = add i64 %i, 1
   br label %next
 all:
   %exact = icmp eq i64 %nargs, %count
-  br i1 %exact, label %ready, label %code
+  br i1 %exact, label %compare, label %code
+compare:
+  %writes.bit = and i64 %flags, {WRITES}
+  %writes = icmp ne i64 %writes.bit, 0
+  %any.moved = icmp ne i64 %dirty, 0
+  %must = and i1 %writes, %any.moved
+  br i1 %must, label %clash, label %ready
+clash:
+  %clashing = call i64 @bp_clash(ptr %context)
+  %fine = icmp slt i64 %clashing, 0
+  %clash.code = add i64 %clashing, %count
+  br i1 %fine, label %ready, label %code
 ready:
   call void @bp_enter(ptr %context)
   br label %after
@@ -227,7 +339,7 @@ failed:
   %minus = sub i64 0, %status
   br label %code
 code:
-  %result = phi i64 [%i, %argument], [%i, %all], [%minus, %failed]
+  %result = phi i64 [%i, %argument], [%i, %all], [%clash.code, %clash], [%minus, %failed]
   %long = load ptr, ptr %services.long
   %number = call ptr %long(i64 %result)
   ret ptr %number

@@ -82,7 +82,7 @@ CONTEXT = {
     "arguments": 136,
 }
 SLOTS = 192  # of pointers; also the size of a CONTEXT without them
-PARALLEL, SHORT = 1, 2
+PARALLEL, SHORT, WRITES = 1, 2, 4  # flags of a context
 OUT_OF_RANGE, INTERRUPTED, FORKED = 1, 2, 3
 _POLL_NS = 20_000_000
 IDLE_YIELDS, YIELDS = 100, 1000
