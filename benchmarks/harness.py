@@ -28,6 +28,7 @@ PAUSE = 0.004  # seconds between slices, in which the spinning workers of the ot
 BLOCK_SECONDS = 20e-6
 WARM_SHARE = 0.2
 LEAST_CALLS = 2
+LEAST_ROUNDS, PATIENCE = 5, 3.0  # rounds end early where they take so many times their time
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +44,19 @@ class Timing:
 def interleaved(
     steps: Mapping[str, Callable[[], Any]], seconds: float, rounds: int
 ) -> dict[str, Timing]:
-    """Time all steps in `rounds` slices each, about `seconds` each in all."""
+    """Time all steps in `rounds` slices each, about `seconds` each in all.
+
+    Where steps are long or the machine is busy, there are fewer rounds, but at least LEAST_ROUNDS.
+    """
     names = list(steps)
     samples: dict[str, list[list[float]]] = {name: [] for name in names}
     calls = dict.fromkeys(names, 0)
     gc.collect()
     gc.freeze()
+    end = time.perf_counter() + PATIENCE * seconds * len(names)
     for i in range(rounds):
+        if i >= LEAST_ROUNDS and time.perf_counter() > end:
+            break
         turn = i % len(names)
         for name in [*names[turn:], *names[:turn]]:
             time.sleep(PAUSE)

@@ -226,13 +226,14 @@ def _machine_text(about: Mapping[str, Any]) -> str:
     memory = about["memory_bytes"]
     rows = (
         ("processor", f"{about['cpu']}, {about['llvm_cpu']} to LLVM"),
-        ("cores", str(about["cores"])),
+        ("cores", f"{about['cores']}; {about['threads']} used by every library"),
         ("caches", caches or "unknown"),
         ("memory", "unknown" if memory is None else f"{memory / 2**30:.0f} GiB"),
         ("system", f"{about['system']}, Python {about['python']}"),
         ("versions", versions),
         ("backpass", f"commit {about['commit']}"),
         ("date", about["date"]),
+        ("measured", f"{about['seconds']} s an implementation in {about['rounds']} rounds"),
         ("load (1, 5, 15 min)", f"{load} at the start" + (f"; {end} at the end" if end else "")),
     )
     return _table(("the machine", ""), rows)
@@ -278,11 +279,12 @@ def lines(found: Result) -> str:
         if row.get("failed"):
             out.append(f"  {name:14} {row['failed']}")
             continue
-        compiling = [seconds_text(row.get(f"compile_{kind}_s")) for kind in ("cold", "cached")]
+        kinds = ("cold", "cached") if name in COMPILERS else ()
+        compiling = [seconds_text(row.get(f"compile_{kind}_s")) for kind in kinds]
         grown = megabytes(row.get("resident_growth_bytes"))
         out.append(
             f"  {name:14} {milliseconds(row['median_s']):>8} ms"
-            f"  p95 {milliseconds(row['p95_s']):>8}  compile {'/'.join(compiling):>13} s"
+            f"  p95 {milliseconds(row['p95_s']):>8}  compile {'/'.join(compiling) or '-':>13} s"
             f"  grown {grown:>7} MB  difference {gap_text(row)}"
         )
     ratio = _optional(found["ratio_to_best_peer"], "{:.2f}")

@@ -1,11 +1,12 @@
 """Runs the suite: every workload side by side with its peers, and writes the report.
 
-    python -m benchmarks.run [--only NAME ...] [--quick] [--threads N]
+    python -m benchmarks.run [--only NAME ...] [--quick [--keep]] [--threads N]
 
 Writes benchmarks/results/<workload>.json and docs/benchmarks.md; `--quick` measures for a moment
-each and writes to a folder of its own, so that a look never replaces a measurement. Each workload
-runs in a fresh process, with the same threads and the same CPUs for all libraries, and empty
-compile caches; then each implementation once more in a process of its own, with those caches full.
+each and, without `--keep`, writes to a folder of its own, so that a look never replaces a
+measurement. Each workload runs in a fresh process, with the same threads and the same CPUs for all
+libraries, and empty compile caches; then each implementation once more in a process of its own,
+with those caches full.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class Effort:
     alone: tuple[str, ...]
 
 
-FULL = Effort(4.0, 25, 240, 0.7, 5, IMPLEMENTATIONS)
+FULL = Effort(4.0, 25, 150, 0.7, 5, IMPLEMENTATIONS)
 QUICK = Effort(0.4, 5, 60, 0.1, 2, ("backpass",))
 
 
@@ -134,6 +135,7 @@ def run(chosen: list[Workload], threads: int, effort: Effort, folder: Path, page
     """Measure, write and print; False where backpass fails or its numbers differ."""
     folder.mkdir(parents=True, exist_ok=True)
     about = machine.describe()
+    about |= {"threads": threads, "seconds": effort.seconds, "rounds": effort.rounds}
     bounds = both_limits(threads, effort.limit_seconds)
     print(report.limits_text(bounds), flush=True)
     wholes = {}
@@ -182,6 +184,7 @@ def main() -> None:
         "--only", nargs="+", metavar="NAME", help=f"of: {', '.join([*names, 'fit_step'])}"
     )
     parser.add_argument("--quick", action="store_true", help="a moment each, results not kept")
+    parser.add_argument("--keep", action="store_true", help="keep the results of --quick too")
     parser.add_argument("--threads", type=int, default=machine.available_cpus())
     options = parser.parse_args()
     only = options.only or [*names, "fit_step"]
@@ -192,7 +195,7 @@ def main() -> None:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.threads])
     effort = QUICK if options.quick else FULL
     folder, page = RESULTS, PAGE
-    if options.quick:
+    if options.quick and not options.keep:
         folder = Path(tempfile.mkdtemp(prefix="backpass-bench-quick-"))
         page = folder / "benchmarks.md"
     only = [part for name in only for part in _names(name, [*names, "fit_step"])]
