@@ -9,15 +9,15 @@ them becomes extra outputs, written back in place.
 from __future__ import annotations
 
 import functools
+import importlib
 import threading
 import weakref
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from backpass.codegen import Program, compile_graph
 from backpass.dtypes import check_supported
 from backpass.errors import TracingError
 from backpass.ir import Graph, Scope, ScopeKind, TensorType, is_live, leaf, type_of, verify
@@ -27,6 +27,9 @@ from backpass.trace import Cell, Tracer, bound, capture, is_stateful, to_result,
 from backpass.trace.cells import Gradients, is_bound
 from backpass.transforms.arguments import flat_outputs, is_zero_rank_array, weak_type
 from backpass.tree import Tree, flatten, unflatten
+
+if TYPE_CHECKING:
+    from backpass.codegen import Program
 
 Function = Callable[..., Any]
 READY = 4  # signatures that a jitted function knows the short way for
@@ -52,7 +55,7 @@ class _Ready:
     layouts of arrays are checked by the program's native entry.
     """
 
-    __slots__ = ("cells", "compiled", "guards", "positions", "structure", "trainable")
+    __slots__ = ("cells", "compiled", "guards", "structure", "trainable")
 
     def __init__(self, compiled: Compiled, found: _Arguments, args: tuple[Any, ...]) -> None:
         self.compiled = compiled
@@ -62,7 +65,6 @@ class _Ready:
         self.guards = [
             (weakref.ref(x), x.__backpass_version__()) if is_stateful(x) else None for x in args
         ]
-        self.positions = [i for i, guard in enumerate(self.guards) if guard is None]
 
     @staticmethod
     def fits(args: tuple[Any, ...]) -> bool:
@@ -286,8 +288,17 @@ def _compile(function: Function, found: _Arguments) -> Compiled:
     places = {cell: i for i, cell in enumerate(found.cells)}
     written_places = tuple([places[c] for c in written])
     updates = {len(outputs) + k: len(inputs) + p for k, p in enumerate(written_places)}
-    program = compile_graph(graph, updates)
+    program = _compiler().compile_graph(graph, updates)
     return Compiled(program, written_places, _numbered(structure, places))
+
+
+def _compiler() -> Any:
+    """The room `codegen`, entered when the first function is compiled.
+
+    Its import costs as much as all the rest, and who only differentiates never needs it. No cycle is
+    hidden by this: the layers are checked with the import above that the type checker sees.
+    """
+    return importlib.import_module("backpass.codegen")
 
 
 def _apart(arrays: list[Any], cells: list[Any]) -> list[Any]:
