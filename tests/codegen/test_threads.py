@@ -12,7 +12,8 @@ from tests.codegen.native_steps import adder, rounds, run_script, said
 
 from backpass.codegen import threads
 from backpass.codegen.llvm import llvm
-from backpass.codegen.runtime import runtime_text
+from backpass.codegen.runtime import SERVICES, runtime_text
+from backpass.codegen.services import get, put, services
 from backpass.codegen.team_text import team_text
 from backpass.errors import ConfigError
 
@@ -20,8 +21,9 @@ ROUNDS = 2000
 
 
 @pytest.fixture(autouse=True)
-def fresh_team() -> Iterator[None]:
-    """A team of this test's size, and none left over."""
+def fresh_team(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A team of two, unless a test says otherwise, and none left over."""
+    monkeypatch.setenv("BACKPASS_NUM_THREADS", "2")
     assert threads.stop()
     yield
     assert threads.stop()
@@ -81,6 +83,23 @@ def test_sleeping_workers_wake_up() -> None:
         threading.Event().wait(0.003)
         assert native.entry() is None
     assert places[0] == 20
+
+
+def test_without_the_futex_of_linux_workers_nap() -> None:
+    """As on other systems: who waits long sleeps for short times."""
+    table, at = services(), SERVICES["syscall"]
+    syscall = get(table, at)
+    put(table, at, 0)
+    try:
+        native, places, total = rounds(200)
+        for _ in range(5):
+            threading.Event().wait(0.003)
+            assert native.entry() is None
+        assert places[:2].tolist() == [1000, 1000]
+        assert total[0] == 1000 * 1001
+        assert threads.stop()
+    finally:
+        put(table, at, syscall)
 
 
 def test_a_program_that_is_not_parallel_starts_no_thread() -> None:
