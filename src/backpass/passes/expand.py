@@ -2,7 +2,8 @@
 
 - a product with one row, one column or a depth of one becomes multiplications and a sum, which fuse
   with what is around them; one of depth zero is zero;
-- reading (or adding at) one place in each row becomes a comparison with the row's positions;
+- reading (or adding at) one place in each row becomes a comparison with the row's positions; a sum
+  of nothing is zero;
 - argmax and argmin become two folds;
 - folds over axes of extent 1 become reshapes.
 """
@@ -168,8 +169,10 @@ def _gather(node: Node) -> Answer:
 def _scatter(node: Node) -> Answer:
     updates, *indices = node.inputs
     shape = node.types[0].shape
+    if not updates.type.size:
+        return (_zeros(node.types[0]),)
     axis = _single_axis(indices, shape)
-    if axis is None or not node.types[0].size:
+    if axis is None:
         return None
     chosen = _at_index(node, indices[axis], shape, axis)
     row = tuple([i for i in range(len(shape)) if i != axis])
