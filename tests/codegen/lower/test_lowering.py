@@ -1,0 +1,236 @@
+"""What graphs become: few kernels, every one of them sound, which compute what the graph says.
+
+The interpreter runs the kernels, so these tests know nothing of LLVM.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.codegen.lower.lowering import check, graph_of, interpreted, kinds
+from tests.codegen.random_graphs import generate
+from tests.codegen.test_random_graphs import BOUND
+
+import backpass as bp
+from backpass import nn
+from backpass.codegen.lower import lower
+from backpass.codegen.lower.schedule import Bound
+from backpass.loops import Gemm, show
+
+F = nn.functional
+R = np.random.default_rng(0)
+
+
+def normal(*shape: int) -> Any:
+    return R.normal(size=shape)
+
+
+def rosen(x: Any) -> Any:
+    return np.sum(100.0 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2)
+
+
+def layer_norm(x: Any, w: Any, b: Any) -> Any:
+    return np.sum(F.layer_norm(x, (7,), w, b) ** 3)
+
+
+def attention(q: Any, k: Any, v: Any) -> Any:
+    scores = F.softmax(np.einsum("bihd,bjhd->bhij", q, k), -1)
+    return np.sum(np.einsum("bhij,bjhd->bihd", scores, v) ** 2)
+
+
+Case = tuple[Callable[..., Any], tuple[Any, ...], list[str] | None]
+CASES: dict[str, Case] = {
+    "softmax": (lambda x: F.softmax(x, -1), (normal(5, 7),), ["loops"]),
+    "log sum exp of columns": (
+        lambda x: np.log(np.sum(np.exp(x - np.max(x, 0)), 0)),
+        (normal(30, 17),),
+        ["loops"],
+    ),
+    "rosen": (bp.value_and_grad(rosen), (normal(9),), ["loops"] * 2),
+    "cross entropy": (
+        bp.value_and_grad(F.cross_entropy),
+        (normal(6, 10), R.integers(0, 10, 6)),
+        ["loops"] * 5,
+    ),
+    "layer norm": (
+        bp.value_and_grad(layer_norm, argnums=(0, 1, 2)),
+        (normal(5, 7), normal(7), normal(7)),
+        ["loops"] * 4,
+    ),
+    "standardized columns": (
+        lambda x: (x - np.mean(x, 0)) / np.sqrt(np.var(x, 0) + 1e-5),
+        (normal(50, 9),),
+        ["loops"],
+    ),
+    "long sum": (np.sum, (normal(40_000),), ["loops"] * 2),
+    "long product": (lambda x, y: x @ y, (normal(40_000), normal(40_000)), ["loops"] * 2),
+    "long rows": (lambda x: np.sum(x * x, 1), (normal(3, 20_000),), ["loops"] * 2),
+    "long columns": (lambda x: np.sum(x, 0), (normal(20_000, 17),), ["loops"] * 2),
+    "long inside": (lambda x: np.sum(x, (0, 2)), (normal(200, 17, 101),), ["loops"] * 2),
+    "bias and tanh": (
+        lambda x, w, b: np.tanh(x @ w.T + b),
+        (normal(5, 9), normal(6, 9), normal(6)),
+        ["gemm"],
+    ),
+    "matrix and vector": (lambda w, x: np.tanh(w @ x), (normal(40, 50), normal(50)), ["loops"]),
+    "shifted reads": (
+        lambda x: np.pad(x, 1)[2:, :-2] + np.pad(x, 1)[:-2, 2:],
+        (normal(5, 9),),
+        ["loops"],
+    ),
+    "differences": (bp.grad(lambda x: np.sum(np.diff(x) ** 2)), (normal(5, 9),), ["loops"]),
+    "padded gather": (
+        lambda x, i: np.pad(np.sin(x)[i], ((1, 0), (0, 2))),
+        (normal(6, 3), np.array([0, -1, 2])),
+        None,
+    ),
+    "one place a row": (
+        lambda x, i: np.take_along_axis(x, i[:, None], 1),
+        (normal(5, 9), R.integers(-9, 9, 5)),
+        ["loops"] * 2,
+    ),
+    "embedding": (
+        bp.grad(lambda w, i: np.sum(w[i] ** 2)),
+        (normal(10, 4), R.integers(-10, 10, (3, 5))),
+        ["loops", "scatter"],
+    ),
+    "argmax": (lambda x: (np.argmax(x, 1), np.argmin(x, 0)), (normal(5, 9),), None),
+    "joined": (
+        lambda x, y: np.concatenate([x, np.exp(y), x * 2], 1),
+        (normal(5, 9), normal(5, 2)),
+        None,
+    ),
+    "running sums": (
+        lambda x: np.cumsum(x * 2, 1) + np.cumsum(x, 0)[::-1],
+        (normal(5, 9),),
+        None,
+    ),
+    "a running sum of a number": (
+        lambda x: np.cumsum(np.broadcast_to(x * 0 + 2.0, (5,))) + np.cumsum(np.full(5, 3.0)),
+        (np.float64(1.0),),
+        None,
+    ),
+    "reshaped": (lambda x: np.sum(np.exp(x).reshape(6, 20).T * 2, 1), (normal(10, 12),), None),
+    "reshaped out of order": (lambda x: np.exp(x.T.reshape(7, 5)), (normal(7, 5),), None),
+    "attention": (
+        bp.value_and_grad(attention, argnums=(0, 1, 2)),
+        (normal(2, 5, 3, 4), normal(2, 6, 3, 4), normal(2, 6, 3, 4)),
+        None,
+    ),
+    "batched product": (
+        lambda x, y: np.einsum("abij,abjk->aibk", x, y),
+        (normal(2, 3, 5, 9), normal(2, 3, 9, 4)),
+        None,
+    ),
+    "reference call": (
+        lambda a, b: np.linalg.solve(a, b) * 2,
+        (normal(4, 4), normal(4)),
+        ["call solve", "loops"],
+    ),
+    "read back in a later stage": (
+        bp.grad(lambda x: np.sum(np.max(x[np.array([1, 3, 0])], 0) ** 3)),
+        (normal(8, 33),),
+        None,
+    ),
+    "empty": (lambda x: (x * 2, np.concatenate([x, x])), (normal(0, 5),), []),
+    "depth zero": (lambda x, y: np.exp(x @ y), (normal(3, 0), normal(0, 4)), ["loops"]),
+    "adding nothing": (
+        bp.grad(lambda x, i: np.sum(x[i]) + np.sum(x)),
+        (normal(3, 2), np.zeros(0, np.int64)),
+        None,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_kernels_are_sound_and_right(name: str) -> None:
+    function, args, expected = CASES[name]
+    lowered = check(function, *args)
+    if expected is not None:
+        assert kinds(lowered) == expected
+
+
+@pytest.mark.parametrize("first", range(0, 120, 20))
+def test_random_programs(first: int) -> None:
+    """Each kernel of each program is verified; values as near as NumPy's own."""
+    for seed in range(first, first + 20):
+        program = generate(seed)
+        for function in (program.__call__, program.gradient):
+            with np.errstate(all="ignore"), warnings.catch_warnings():
+                warnings.simplefilter("ignore", RuntimeWarning)
+                check(function, *program.inputs, bound=BOUND[np.dtype(np.float32)])
+
+
+@pytest.mark.parametrize("wrong", [6, -7])
+def test_an_index_out_of_range_sets_the_status(wrong: int) -> None:
+    x, i = normal(6, 3), np.array([0, wrong, 2])
+    for function in (lambda x, i: x[i] * 2, bp.grad(lambda x, i: np.sum(x[i] ** 2))):
+        assert interpreted(graph_of(function, x, i), [x, i])[2] == 1
+        assert interpreted(graph_of(function, x, i), [x, i * 0])[2] == 0
+
+
+def kernel_texts(function: Callable[..., Any], *args: Any) -> list[str]:
+    steps = lower(graph_of(function, *args)).steps
+    return [show(s.kernel) for s in steps if isinstance(s, Bound)]
+
+
+def test_the_text_of_a_softmax() -> None:
+    assert kernel_texts(CASES["softmax"][0], normal(5, 7)) == [
+        """loops k0 (i<5) vector=j:
+  b0: float64[35]
+  b1: float64[35] written
+  for j<7:
+    %0: float64 = load b0[7*i + j]
+    %1: float64 = reduce(%0) max
+  for j<7:
+    %2: float64 = load b0[7*i + j]
+    %3: float64 = sub(%2, %1)
+    %4: float64 = exp(%3)
+    %5: float64 = reduce(%4) sum
+    store b1[7*i + j], %4
+  for j<7:
+    TAIL"""
+    ]
+
+
+def test_the_text_of_a_long_sum() -> None:
+    """In chunks of 4,096, the last of which is cut, and then the chunks."""
+    assert kernel_texts(np.sum, normal(40_000)) == ["", ""]
+
+
+def test_the_text_of_a_padded_read() -> None:
+    """A guard, and no array of the padded one; the buffer is not longer than what is there."""
+    assert kernel_texts(lambda x: np.pad(x, (0, 1)) * 2.0, normal(4)) == [""]
+
+
+def test_the_text_of_column_sums() -> None:
+    assert kernel_texts(lambda x: np.sum(x, 0), normal(9, 20)) == [""]
+
+
+def test_the_update_of_weights_is_the_epilogue_of_their_gradient() -> None:
+    def step(w: Any, x: Any, ct: Any) -> Any:
+        return w - 0.1 * (x.T @ ct)
+
+    assert kernel_texts(step, normal(9, 6), normal(32, 9), normal(32, 6)) == [""]
+
+
+def test_a_network_has_three_products_a_layer_but_the_first() -> None:
+    """Forward, and backward into weights and input; no gradient of weights is stored."""
+
+    def step(w1: Any, w2: Any, x: Any, y: Any) -> Any:
+        def loss(w1: Any, w2: Any) -> Any:
+            return F.cross_entropy(F.relu(x @ w1) @ w2, y)
+
+        g1, g2 = bp.grad(loss, argnums=(0, 1))(w1, w2)
+        return w1 - 0.1 * g1, w2 - 0.1 * g2
+
+    args = (normal(20, 16), normal(16, 10), normal(32, 20), R.integers(0, 10, 32))
+    lowered = check(step, *args)
+    products = [s for s in lowered.steps if isinstance(s, Bound) and isinstance(s.kernel, Gemm)]
+    assert len(products) == 5
+    stored = [sum([b.written for b in s.kernel.buffers]) for s in products]
+    assert max(stored) == 1
