@@ -65,7 +65,9 @@ def test_thin_and_integer_products(x: Any, y: Any) -> None:
 
 
 def test_products_of_matrices_stay() -> None:
-    assert "contract" in names(check(lambda x, y: x @ y, R.normal(size=(5, 7)), R.normal(size=(7, 4))))
+    assert "contract" in names(
+        check(lambda x, y: x @ y, R.normal(size=(5, 7)), R.normal(size=(7, 4)))
+    )
 
 
 def test_a_product_of_several_axes_and_one_column() -> None:

@@ -74,7 +74,7 @@ def op_text(number: int, op: Op) -> str:
     head = f"%{number}: {op.dtype.name} = {op.code}"
     match op.code:
         case "load":
-            return f"{head} {access_text(op.param)}"
+            return f"{head} {access_text(op.param)}" + (f" if {args}" if args else "")
         case "load_at":
             return f"{head} {_indexed_text(op.param, op.args)}"
         case "store":
