@@ -24,7 +24,7 @@ from backpass.ir import Graph, Scope, ScopeKind, TensorType, is_live, leaf, type
 from backpass.ops.operand import operand
 from backpass.passes import cse, dce, simplify
 from backpass.trace import Cell, Tracer, bound, capture, is_stateful, to_result, unwrap
-from backpass.trace.cells import Gradients, is_bound
+from backpass.trace.cells import Gradients, is_bound, version_of
 from backpass.transforms.arguments import flat_outputs, is_zero_rank_array, weak_type
 from backpass.tree import Tree, flatten, unflatten
 
@@ -63,7 +63,7 @@ class _Ready:
         self.trainable = [c.trainable for c in found.cells]
         self.structure = _renamed(compiled.structure, found.cells)
         self.guards = [
-            (weakref.ref(x), x.__backpass_version__()) if is_stateful(x) else None for x in args
+            (weakref.ref(x), version_of(x)) if is_stateful(x) else None for x in args
         ]
 
     @staticmethod
@@ -71,7 +71,7 @@ class _Ready:
         """Whether calls of this kind can be short."""
         return all(
             [
-                x.__backpass_version__() is not None if is_stateful(x) else type(x) is np.ndarray
+                version_of(x) is not None if is_stateful(x) else type(x) is np.ndarray
                 for x in args
             ]
         )
@@ -88,16 +88,9 @@ class _Ready:
                 arrays.append(x)
             elif guard[0]() is not x or x.__backpass_version__() is not guard[1]:
                 return NotImplemented
-        states = [c.array for c in self.cells]
         if self.trainable != [c.trainable for c in self.cells]:
             return NotImplemented
-        if self.compiled.written:
-            for x in arrays:
-                base = x.base
-                for state in states:
-                    if state is x or state is base:
-                        return NotImplemented
-        outputs = self.compiled.program.enter(arrays + states)
+        outputs = self.compiled.program.enter(arrays + [c.array for c in self.cells])
         if outputs is None:
             return NotImplemented
         results = [x if x.ndim else x[()] for x in outputs]

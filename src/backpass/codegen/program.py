@@ -24,6 +24,7 @@ from backpass.codegen.lower.elements import Key, key_of
 from backpass.codegen.lower.groups import is_view
 from backpass.codegen.lower.schedule import Bound
 from backpass.codegen.machine import host
+from backpass.errors import AliasError
 from backpass.ir import Graph, TensorType, Value, show
 from backpass.ir.graph import Array, array_of
 from backpass.trace.capture import evaluate
@@ -113,7 +114,13 @@ class Program:
                     t = TensorType(self._arena.shape, BYTE)
                 specs.append(ArgumentSpec(slot, t.dtype, t.shape, slot in written))
         short = self.work() < SHORT_WORK
-        context = Context(len(self._types), tuple(specs), parallel=segment.parallel, short=short)
+        context = Context(
+            len(self._types),
+            tuple(specs),
+            parallel=segment.parallel,
+            short=short,
+            threads_at_most=config.num_threads(),
+        )
         for slot in segment.slots:
             if slot in self._constants:
                 context.bind(slot, self._constants[slot])
@@ -172,15 +179,20 @@ class Program:
         return results
 
     def _enter(self, run: _Native, table: dict[int, Any], arguments: Sequence[Array]) -> None:
-        while True:
-            code = run.entry(*[table[s.slot] for s in run.specs])
-            if code is None:
-                break
-            if code >= 0:
-                spec = run.specs[code]
-                table[spec.slot] = fitting(spec, np.asarray(table[spec.slot]))
-                continue
-            self._fail(code, arguments)
+        while (code := run.entry(*[table[s.slot] for s in run.specs])) is not None:
+            if code < 0:
+                self._fail(code, arguments)
+            spec = run.specs[code % len(run.specs)]
+            given = np.asarray(table[spec.slot])
+            if code < len(run.specs):
+                table[spec.slot] = fitting(spec, given)
+            elif spec.writeable:
+                raise AliasError(
+                    f"two arguments that the program writes to share memory: {given.dtype} "
+                    f"{list(given.shape)}; give each its own array"
+                )
+            else:
+                table[spec.slot] = given.copy()
         for slot in run.written:
             own = arguments[self._inputs.index(slot)]
             if table[slot] is not own:
