@@ -46,14 +46,14 @@ EXACT = frozenset(
 )
 TOLERANCE = {2: 2e-3, 4: 6e-7, 8: 1e-12}
 # SciPy's are 0 where these are subnormal.
-VANISHING = {"erfc": 1e-307, "ndtr": 1e-307, "log_ndtr": 1e-307}
+VANISHING = {"exp10": 1e-307, "erfc": 1e-307, "ndtr": 1e-307, "log_ndtr": 1e-307}
 # Their results may cancel: the error is measured against the operands.
 CANCELLING = frozenset({"logaddexp", "logaddexp2"})
 # No row of the table, on purpose: NumPy's references run them.
 LEFT_TO_NUMPY = frozenset(
     """
     broadcast sum gcd lcm
-    erfi dawsn erfcinv ndtri ndtri_exp loggamma gamma expi exp1 sindg cosdg tandg cotdg i0 i1 i0e i1e
+    gammaln psi erfinv erfi dawsn erfcinv ndtri ndtri_exp loggamma gamma expi exp1 sindg cosdg tandg cotdg i0 i1 i0e i1e
     j0 j1 y0 y1 k0 k1 k0e k1e gammasgn polygamma jv yv iv kv ive kve hyp0f1 hyp1f1 hyp2f1 gammainc
     gammaincc betainc betaincc beta betaln rel_entr kl_div boxcox boxcox1p
     """.split()
@@ -200,11 +200,19 @@ def test_cast(source: DType, fused: bool) -> None:
     x = samples(source, rng)
     if source.kind == "f":
         ends = [s * (2.0**n + d) for s in (1, -1) for n in (7, 15, 31, 32, 63, 64) for d in (0, 1)]
-        halves = [65519.99, 65520.0, 2.0**-25, 2.0**-24 * 1.5, 1 + 2.0**-11, 1 + 2.0**-11 + 2.0**-40]
+        halves = [
+            65519.99,
+            65520.0,
+            2.0**-25,
+            2.0**-24 * 1.5,
+            1 + 2.0**-11,
+            1 + 2.0**-11 + 2.0**-40,
+        ]
         spread = rng.normal(size=2000) * 10.0 ** rng.uniform(-9, 20, 2000)
         with np.errstate(over="ignore"):
             x = np.concatenate([x, np.array([*ends, *halves, *spread]).astype(source)])
-        x = np.concatenate([x, special_values(source)])
+        # zeros last: at an array's end NumPy's own casts of NaN to uint32 are others than before it
+        x = np.concatenate([x, special_values(source), np.zeros(64, source)])
     for target, width in itertools.product([*INTEGERS, *FLOATS, BOOL], WIDTHS):
         cpu = None if fused else "x86-64"
         run = Loop("cast", [source], target, width, cpu=cpu, fused=fused, passes=width > 1)
