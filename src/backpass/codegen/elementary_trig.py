@@ -137,7 +137,7 @@ def cos(x: Lanes) -> Lanes:
 def cosm1(x: Lanes) -> Lanes:
     """cos x - 1 = -2 sin(x / 2)^2."""
     s = sin(x * 0.5)
-    return where(x.equals(0.0), 0.0, s * s * -2.0)
+    return s * s * -2.0
 
 
 def tan(x: Lanes) -> Lanes:
