@@ -134,6 +134,12 @@ def cos(x: Lanes) -> Lanes:
     return flip_sign(_sin_half(r), (~n) << (8 * x.size - 1))
 
 
+def cosm1(x: Lanes) -> Lanes:
+    """cos x - 1 = -2 sin(x / 2)^2."""
+    s = sin(x * 0.5)
+    return s * s * -2.0
+
+
 def tan(x: Lanes) -> Lanes:
     """sin r / cos r, or -cos r / sin r where n is odd."""
     n, r, low = reduced(abs(x), QUARTER_TURN)
