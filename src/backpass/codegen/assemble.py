@@ -78,7 +78,7 @@ class Assembler:
         self.slots = dict(slots)
         for new, old in arranged.in_place.items():
             self.slots[new] = slots[old]
-        self.module = Module()
+        self.module = Module(fused=fused(machine))
         self._emitted: dict[str, tuple[str, Workspace]] = {}
         self.phases = self._phases()
 
@@ -326,6 +326,11 @@ class StepText:
         name = f"%p{self.count}"
         self.lines.append(f"  {name} = getelementptr i8, ptr {base}, i64 {home.offset}")
         return name
+
+
+def fused(machine: Machine) -> bool:
+    """Whether the machine multiplies and adds in one instruction, and converts half floats."""
+    return bool({"+fma", "+neon"} & set(machine.features.split(",")))
 
 
 def _parallel(step: Step) -> bool:
