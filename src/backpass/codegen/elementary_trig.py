@@ -202,8 +202,10 @@ def _reduced_huge(x: Lanes, huge: Lanes, period: Period) -> tuple[Lanes, Lanes, 
     n = high.shift_right(64 - bits) + (high.shift_right(63 - bits) & 1)
     high = (high << bits) | low.shift_right(64 - bits)
     rest = (low << bits).shift_right(11).convert("sitofp", F64) * 2.0**-117
-    rest = fma((high & LOW_WORD).convert("sitofp", F64), 2.0**-64, rest)
-    fraction, lost = fast_two_sum((high >> 32).convert("sitofp", F64) * 2.0**-32, rest)
+    # rounded, so that a small fraction keeps all its bits
+    upper = (high >> 32) + (high.shift_right(31) & 1)
+    rest = fma((high - (upper << 32)).convert("sitofp", F64), 2.0**-64, rest)
+    fraction, lost = fast_two_sum(upper.convert("sitofp", F64) * 2.0**-32, rest)
     unit = PI / period.divisor
     product, error = two_product(fraction, unit)
     error = error + fma(fraction, PI_LOW / period.divisor, lost * unit)
