@@ -53,9 +53,14 @@ def _reduced(x: Lanes, y: Lanes) -> Lanes:
         half = power.shift_right(1)
         multiple = y * _two_to(half) * _two_to(power - half)
         quotient = truncate(rest / multiple)
+        # a quotient that was rounded up may not overflow: so large numbers are scaled down, exactly
+        large = rest > 2.0**900
+        down, up = where(large, y.const(2.0**-100), 1.0), where(large, y.const(2.0**100), 1.0)
+        multiple = multiple * down
         product, error = two_product(quotient, multiple)
-        left = (rest - product) - error
-        return power > 0, [where(left < 0.0, left + multiple, left)]
+        left = (rest * down - product) - error
+        left = where(left < 0.0, left + multiple, left) * up
+        return power > 0, [where(rest < y, rest, left)]  # lanes that are done stay as they are
 
     return repeat([x], step)[0]
 
