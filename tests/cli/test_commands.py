@@ -13,6 +13,7 @@ from tests.cli.processes import QUICK, Cli, run_there
 import backpass
 from backpass import data
 from backpass.cli.model_file import read_model
+from backpass.codegen import cache as object_cache
 
 HEAVY = ("sklearn", "scipy.stats", "polars", "pandas", "safetensors", "rich.progress")
 
@@ -181,11 +182,25 @@ def test_info(cli: Cli, iris_run: Path) -> None:
     assert "batch_size" in run and "AUC-ROC" in run and "8 epochs" in run
 
 
+def test_the_cache_of_compiled_code(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BACKPASS_CACHE_DIR", str(tmp_path / "cache"))
+    assert "(not made yet)" in cli("cache", "info").out
+    object_cache.write("a", bytes(3000))
+    object_cache.write("b", bytes(3000))
+    shown = cli("cache", "info").out
+    assert "2\n" in shown and "5.96 KiB" in shown and "512 MiB" in shown
+    assert "2 files (5.96 KiB) deleted" in cli("cache", "clear").out
+    assert "0 files (0 bytes) deleted" in cli("cache", "clear").out
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
 def test_version_and_help(cli: Cli) -> None:
     assert cli("--version").out.strip() == f"backpass {backpass.__version__}"
     shown = cli("--help")
     assert shown.status == 0
-    for command in ("train", "resume", "evaluate", "predict", "info"):
+    for command in ("train", "resume", "evaluate", "predict", "info", "cache"):
         assert f"  {command} " in shown.out
 
 

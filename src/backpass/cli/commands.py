@@ -14,7 +14,7 @@ from backpass.cli.config_file import read_config
 from backpass.cli.evaluation import titles
 from backpass.cli.failures import in_flags, status_of
 from backpass.cli.flags import given, with_setting_flags
-from backpass.cli.information import show_machine, show_run
+from backpass.cli.information import clear_cache, show_cache, show_machine, show_run
 from backpass.cli.prediction import predict_to, refuse_same_file
 from backpass.cli.run_model import RunModel
 from backpass.cli.running import Display, resume, train
@@ -49,6 +49,10 @@ def application() -> typer.Typer:
     app.command("evaluate", short_help="Measure a model on data.")(evaluate_command)
     app.command("predict", short_help="Predict the target for each row of data.")(predict_command)
     app.command("info", short_help="Show versions, or the settings of a run.")(info_command)
+    cache = typer.Typer(no_args_is_help=True, help="The compiled code that is kept on disk.")
+    cache.command("info", short_help="Show where it is and how much.")(cache_info_command)
+    cache.command("clear", short_help="Delete it.")(cache_clear_command)
+    app.add_typer(cache, name="cache")
     return app
 
 
@@ -184,3 +188,13 @@ def info_command(
             show_run(console(), run)
 
     raise typer.Exit(status_of(show, debug=debug))
+
+
+def cache_info_command(debug: Debug = False) -> None:
+    """Show the folder of the compiled code, and how many files and bytes are in it."""
+    raise typer.Exit(status_of(lambda: show_cache(console()), debug=debug))
+
+
+def cache_clear_command(debug: Debug = False) -> None:
+    """Delete the compiled code; what is needed again is compiled again."""
+    raise typer.Exit(status_of(lambda: clear_cache(console()), debug=debug))

@@ -10,7 +10,9 @@ from backpass.cli.environment import blas, cache, cpu_model, versions
 from backpass.cli.evaluation import titles
 from backpass.cli.outcome import shown_settings
 from backpass.cli.run_folder import open_run
-from backpass.cli.terminal import facts, metrics_table
+from backpass.cli.terminal import facts, metrics_table, plain
+from backpass.codegen import cache as object_cache
+from backpass.data.wording import count, size
 
 
 def show_machine(to: Console) -> None:
@@ -24,6 +26,26 @@ def show_machine(to: Console) -> None:
         ("cache", cache()),
     ]
     facts(to, lines)
+
+
+def show_cache(to: Console) -> None:
+    """Where compiled code is kept, and how much."""
+    found = object_cache.contents()
+    lines: list[tuple[str, object]] = [
+        ("folder", cache()),
+        ("files", found.files),
+        ("size", size(found.bytes)),
+        ("limit", size(object_cache.LIMIT)),
+    ]
+    facts(to, lines)
+
+
+def clear_cache(to: Console) -> None:
+    """Delete compiled code, and say how much it was."""
+    found = object_cache.clear()
+    left = object_cache.contents()
+    deleted = count(found.files - left.files, "file")
+    to.print(plain(f"{deleted} ({size(found.bytes - left.bytes)}) deleted in {found.folder}"))
 
 
 def show_run(to: Console, path: Path) -> None:

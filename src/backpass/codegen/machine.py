@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-import llvmlite.binding as llvm
+from backpass.codegen.llvm import llvm
 
 _CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
@@ -41,11 +41,11 @@ class Machine:
 @lru_cache(maxsize=1)
 def host() -> Machine:
     """The machine this process runs on."""
-    found = dict(llvm.get_host_cpu_features())
+    found: dict[str, bool] = dict(llvm().get_host_cpu_features())
     wide, registers = _vectors(found)
     l1, l2, l3 = cache_sizes(_CACHES)
     flags = ",".join(("+" if on else "-") + name for name, on in sorted(found.items()))
-    return Machine(llvm.get_host_cpu_name(), flags, wide, registers, l1, l2, l3)
+    return Machine(llvm().get_host_cpu_name(), flags, wide, registers, l1, l2, l3)
 
 
 def _vectors(features: dict[str, bool]) -> tuple[int, int]:
