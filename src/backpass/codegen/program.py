@@ -245,7 +245,7 @@ def aligned_bytes(size: int) -> Array:
 
 def _plain(array: Array) -> Array:
     """A constant as kernels read it."""
-    return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
+    return np.asarray(array, array.dtype.newbyteorder("="), order="C")
 
 
 def compile_graph(graph: Graph, updates: Mapping[int, int] | None = None) -> Program:
