@@ -62,18 +62,13 @@ class _Ready:
         self.cells = found.cells
         self.trainable = [c.trainable for c in found.cells]
         self.structure = _renamed(compiled.structure, found.cells)
-        self.guards = [
-            (weakref.ref(x), version_of(x)) if is_stateful(x) else None for x in args
-        ]
+        self.guards = [(weakref.ref(x), version_of(x)) if is_stateful(x) else None for x in args]
 
     @staticmethod
     def fits(args: tuple[Any, ...]) -> bool:
         """Whether calls of this kind can be short."""
         return all(
-            [
-                version_of(x) is not None if is_stateful(x) else type(x) is np.ndarray
-                for x in args
-            ]
+            [version_of(x) is not None if is_stateful(x) else type(x) is np.ndarray for x in args]
         )
 
     def call(self, args: tuple[Any, ...]) -> Any:
@@ -148,6 +143,35 @@ class Jitted:
     def graph(self, *args: Any, **options: Any) -> Graph:
         """The graph that a call with these arguments runs, after the passes."""
         return self._get(_Arguments(args, options, self.static_argnums)).program.graph
+
+    def plan(self, *args: Any, **options: Any) -> Any:
+        """What a call with these arguments does, without running it: a `codegen.plan.Plan`.
+
+        It has `peak_bytes` (what a call needs besides its arguments), `flops`, `bytes`, `kernels`
+        with shapes and texts, and the graph `before` and `after` the passes; it prints as a table.
+
+        >>> import numpy as np
+        >>> jit(lambda x: x @ x).plan(np.ones((4, 4))).flops
+        128
+        """
+        return _compiler().plan_of(
+            self._get(_Arguments(args, options, self.static_argnums)).program
+        )
+
+    def profile(self, *args: Any, repeats: int = 20, **options: Any) -> Any:
+        """Time each kernel of a call on copies of these arguments: a `codegen.profile.Profile`.
+
+        Args:
+            args, options: as of the call; nothing of them is changed.
+            repeats: runs of each kernel, of which the median counts.
+
+        Returns:
+            For each kernel seconds, GFLOP/s, GB/s and percent of the machine's peak, which is
+            measured once in a process (under a second); it prints as a table.
+        """
+        found = _Arguments(args, options, self.static_argnums)
+        arrays = [*found.arrays, *[cell.read() for cell in found.cells]]
+        return _compiler().profile_of(self._get(found).program, arrays, repeats)
 
     def operands(self, *args: Any, **options: Any) -> list[tuple[Any, Cell | None]]:
         """What a call feeds to its `graph`: each array, and the Cell it is read from, if any."""
@@ -288,7 +312,8 @@ def _compile(function: Function, found: _Arguments) -> Compiled:
 def _compiler() -> Any:
     """The room `codegen`, entered when the first function is compiled.
 
-    Its import costs as much as all the rest, and who only differentiates never needs it. No cycle is
+    Its import costs as much as all the rest, and who only differentiates never needs it. No cycle
+    is
     hidden by this: the layers are checked with the import above that the type checker sees.
     """
     return importlib.import_module("backpass.codegen")

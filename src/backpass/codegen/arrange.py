@@ -1,6 +1,7 @@
 """In which order steps run, and which results are written in place of the arrays they replace.
 
-An update (a parameter's new value) is written straight into the old array where nobody needs the old
+An update (a parameter's new value) is written straight into the old array where nobody needs the
+old
 value later: its other readers are put before, and its own kernel reads it at the same element only.
 Otherwise it is kept apart and copied at the end. What can fail (an index out of range, a reference
 call) comes before the first write into a caller's array, so that a failed step has changed nothing.
@@ -72,7 +73,9 @@ def _read_buffers(kernel: LoopKernel | Gemm | ScatterAdd) -> set[int | None]:
     if isinstance(kernel, ScatterAdd):
         return {kernel.updates, *kernel.indices}
     found = {_buffer(op) for op in _ops(kernel) if op.code != "store"}
-    return found | ({kernel.x.buffer, kernel.y.buffer} if isinstance(kernel, Gemm) else set())
+    if isinstance(kernel, Gemm):
+        found |= {kernel.x.buffer, kernel.y.buffer}
+    return found
 
 
 def can_fail(step: Step) -> bool:

@@ -69,12 +69,19 @@ class Assembler:
         slots: the slot of each key that is the caller's or a constant; the rest goes to the arena.
         machine: what code is made for.
         threads: as many as may ever run it.
+        apart: make every step a segment.
     """
 
     def __init__(
-        self, arranged: Arranged, slots: Mapping[Key, int], machine: Machine, threads: int
+        self,
+        arranged: Arranged,
+        slots: Mapping[Key, int],
+        machine: Machine,
+        threads: int,
+        apart: bool = False,
     ) -> None:
         self.arranged, self.machine, self.threads = arranged, machine, threads
+        self.apart = apart
         self.slots = dict(slots)
         for new, old in arranged.in_place.items():
             self.slots[new] = slots[old]
@@ -183,7 +190,8 @@ class Assembler:
         """The numbers of the steps of each segment."""
         runs: list[list[int]] = []
         for i, step in enumerate(self.arranged.steps):
-            if isinstance(step, Call) or not runs or isinstance(self.arranged.steps[i - 1], Call):
+            alone = self.apart or isinstance(step, Call) or not runs
+            if alone or isinstance(self.arranged.steps[i - 1], Call):
                 runs.append([])
             runs[-1].append(i)
         return runs

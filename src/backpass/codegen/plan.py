@@ -1,8 +1,8 @@
 """Plan: what a program will do, before it runs: its kernels, its memory, its arithmetic.
 
 Counted from the kernels as they are: a product counts two operations a multiply-add, an elementwise
-operation one. Bytes are those of the arrays that a kernel reads and writes, each once, so what stays
-in a cache between kernels counts again.
+operation one. Bytes are those of the arrays that a kernel reads and writes, each once, so what
+stays in a cache between kernels counts again.
 """
 
 from __future__ import annotations

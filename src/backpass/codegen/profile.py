@@ -1,8 +1,9 @@
 """Profile: how long each kernel of a program takes, and how near that is to the machine's limit.
 
 The program is built once more with every step as a function of its own, and runs on copies of the
-arguments, so nothing of the caller changes. Each kernel's time is the median of its runs; all run in
-their order each time, so the caches are as in a real call. The limits are measured here, on as many
+arguments, so nothing of the caller changes. Each kernel's time is the median of its runs; all run
+in their order each time, so the caches are as in a real call. The limits are measured here, on as
+many
 threads: multiply-adds in registers, and a copy through memory.
 """
 
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from backpass import config
-from backpass.codegen.limits import Limits, measured_limits
+from backpass.codegen.limits import Peak, measured_peak
 from backpass.codegen.plan import KernelPlan, plan_of
 from backpass.codegen.program import Program
 from backpass.ir.graph import Array
@@ -29,8 +30,8 @@ class KernelProfile:
     Attributes:
         plan: what it does.
         seconds: median time of a run.
-        percent: of the machine's limit: the larger of its share of the peak of multiply-adds and of
-            the bandwidth of memory; above 100 where its data stay in a cache.
+        percent: of the machine's limit: for a product of the peak of multiply-adds, for any other
+            of the bandwidth of memory, which is above 100 where the data stay in a cache.
     """
 
     plan: KernelPlan
@@ -50,18 +51,18 @@ class KernelProfile:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """The kernels of a program in their order, and the limits they are held against."""
+    """The kernels of a program in their order, and the peaks they are held against."""
 
     kernels: tuple[KernelProfile, ...]
     seconds: float
-    limits: Limits
+    peak: Peak
 
     def __str__(self) -> str:
         head = (
             f"{self.seconds * 1e6:.1f} us in {len(self.kernels)} kernels; peak "
-            f"{self.limits.flops['float32'] / 1e9:.0f} GFLOP/s float32, "
-            f"{self.limits.flops['float64'] / 1e9:.0f} float64, "
-            f"{self.limits.bandwidth / 1e9:.0f} GB/s copied"
+            f"{self.peak.flops['float32'] / 1e9:.0f} GFLOP/s float32, "
+            f"{self.peak.flops['float64'] / 1e9:.0f} float64, "
+            f"{self.peak.bandwidth / 1e9:.0f} GB/s copied"
         )
         rows = [
             f"  {k.plan.name:<8} {k.plan.kind:<10} {'x'.join(map(str, k.plan.shape)):<22} "
@@ -87,15 +88,16 @@ def profile_of(program: Program, arguments: Sequence[Array], repeats: int) -> Pr
             begin = time.perf_counter()
             run(state)
             spent.append(time.perf_counter() - begin)
-    limits = measured_limits(config.num_threads())
+    peak = measured_peak(config.num_threads())
     plans = plan_of(apart).kernels
     medians = [statistics.median(spent) for spent in times]
-    kernels = [_kernel(p, s, limits) for p, s in zip(plans, medians, strict=True)]
-    return Profile(tuple(kernels), sum(medians), limits)
+    kernels = [_kernel(p, s, peak) for p, s in zip(plans, medians, strict=True)]
+    return Profile(tuple(kernels), sum(medians), peak)
 
 
-def _kernel(plan: KernelPlan, seconds: float, limits: Limits) -> KernelProfile:
+def _kernel(plan: KernelPlan, seconds: float, peak: Peak) -> KernelProfile:
     kind = "float64" if "float64" in plan.text else "float32"
-    compute = plan.flops / seconds / limits.flops[kind]
-    memory = plan.bytes / seconds / limits.bandwidth
-    return KernelProfile(plan, seconds, 100.0 * max(compute, memory))
+    share = plan.bytes / peak.bandwidth
+    if plan.kind == "product":
+        share = plan.flops / peak.flops[kind]
+    return KernelProfile(plan, seconds, 100.0 * share / seconds)

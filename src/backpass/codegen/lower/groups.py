@@ -1,7 +1,7 @@
 """Which nodes become one kernel: groups of nodes over one domain.
 
-A node joins the group of an input where it can read what the group computes at the same element, in a
-register; else it opens a group of its own. Groups are numbered as they are opened, and depend on
+A node joins the group of an input where it can read what the group computes at the same element, in
+a register; else it opens a group of its own. Groups are numbered as they are opened, and depend on
 lower numbers alone, so no cycle can arise; only a group that depends on no other may be read by a
 lower number, and from then on it is `sealed` and stays so. A reduction fixes the inner variables of
 its group; the group's other reductions must have the same. Next: `stored.py` (what crosses between
@@ -282,7 +282,8 @@ class Grouping:
         return place
 
     def _readable(self, node: Node, place: Place, group: Group) -> bool:
-        """Whether all that the node reads of the group is at hand when it is computed at `place`."""
+        """Whether all that the node reads of the group is at hand when it is computed at
+        `place`."""
         if group.head is not None and variables(place) != variables(group.places[group.head]):
             return False
         if node.primitive.lower in (Lowering.PAD, Lowering.GATHER):
