@@ -230,8 +230,10 @@ def test_what_is_packed() -> None:
     assert plan_gemm(long_rows, AVX512).rows[0].size == 8
     copied = plan_gemm(long_rows, NARROW)
     assert copied.pack_x and copied.copies_rows and copied.padded_depth > 1024
-    cramped = plan_gemm(dense(150, 512, 300, transpose="x"), CRAMPED)
-    assert cramped.pack_x and not cramped.copies_rows and cramped.depth_chunks == 3
+    panels = plan_gemm(dense(150, 512, 300, transpose="x"), NARROW)
+    assert panels.pack_x and not panels.copies_rows and panels.depth_chunks == 3
+    assert plan_gemm(dense(1024, 1024, 1024, transpose="x"), AVX512).pack_x
+    assert not plan_gemm(dense(900, 1024, 1024, transpose="x"), AVX512).pack_x
     tall = plan_gemm(dense(8192, 64, 64, transpose="y"), AVX512)
     assert tall.rows_first and tall.pack_y and not tall.pack_x
     first_layer = plan_gemm(dense(128, 512, 784), AVX512)

@@ -124,10 +124,11 @@ def _packs_x(plan: Plan, machine: Machine) -> bool:
     if depth in (0, 1):
         narrow = machine.vector_bytes < 64
         return depth == 1 and narrow and beyond >= machine.l2 and same_sets(row * size)
+    if row == 1 and machine.vector_bytes == 64:
+        # A tile of 14 x 32 has time to wait for L2; a long walk over the same sets is too much.
+        return same_sets(depth * size) and plan.depth_chunk >= 1024 and beyond > machine.l2
     if row == 1:
-        # A tile of 14 x 32 has time to wait for L2, one of 6 x 16 has not.
-        limit = machine.l2 if machine.vector_bytes == 64 else machine.l1
-        return beyond > limit and not plan.rows_first
+        return beyond > machine.l1 and not plan.rows_first
     return beyond > machine.l1
 
 
