@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from backpass.codegen.lower.elements import Entry, Key, Named, Spot
+from backpass.codegen.lower.elements import Entry, Key, Named, Spot, extent_of
 from backpass.codegen.lower.index import Form, bounds
 from backpass.codegen.lower.stages import Stages
 from backpass.codegen.lower.stored import COSTS
@@ -246,9 +246,9 @@ class Buffers:
         if not isinstance(e.param, Spot):
             return [Op(e.code, args, e.dtype, e.param)]
         spot = e.param
-        access = Access(
-            self.place(e.dtype, spot, e.code == "store"), spot.form.constant, spot.form.coefs
-        )
+        guarded = e.code == "load" and bool(e.args)
+        number = self.place(e.dtype, spot, e.code == "store", guarded)
+        access = Access(number, spot.form.constant, spot.form.coefs)
         if e.code == "load_at":
             return [Op(e.code, args, e.dtype, Indexed(access, spot.strides, spot.extents))]
         return [Op(e.code, args, e.dtype, access)]
@@ -270,8 +270,8 @@ class Buffers:
             at = first + len(ops) - 1
         return ops
 
-    def place(self, dtype: np.dtype[Any], spot: Spot, written: bool) -> int:
-        """The number of the buffer that holds a spot."""
+    def place(self, dtype: np.dtype[Any], spot: Spot, written: bool, guarded: bool = False) -> int:
+        """The number of the buffer that holds a spot; a guarded one may lie outside of it."""
         key = spot.key
         if key not in self._places:
             scratch = isinstance(key, Named) and key.kind == "scratch"
@@ -282,7 +282,8 @@ class Buffers:
                 self.keys.append(key)
         place = self._places[key]
         b = self.found[place]
-        size = max(b.size, self._end(spot))
+        end = self._end(spot)
+        size = max(b.size, min(end, extent_of(key)) if guarded else end)
         self.found[place] = replace(b, size=size, written=b.written or written)
         return place
 

@@ -64,6 +64,7 @@ class Stages:
         found: list[bool] = []
         for e in self.entries:
             own = e.form is not None and any([v >= self.first_inner for v in used(e.form)])
+            own |= e.code == "scan"  # of a number, too
             found.append(e.code != "reduce" and (own or any([found[a] for a in e.args])))
         return found
 
