@@ -10,6 +10,7 @@ from backpass.codegen.lower.elements import Elements, Entry, Key, MustCopyError,
 from backpass.codegen.lower.groups import Group, is_view
 from backpass.codegen.lower.index import Form, domain_of, linear, scaled
 from backpass.codegen.lower.product import product_kernels
+from backpass.codegen.lower.random import random_kernels
 from backpass.codegen.lower.schedule import Bound, partial, scheduled
 from backpass.ir import Lowering, Node, Value
 from backpass.loops import Buffer, ScatterAdd
@@ -31,6 +32,8 @@ def kernels_of(group: Group, stored: set[Node]) -> list[Bound]:
             return _pieces(name, node, stored)
         case Lowering.SCATTER:
             return [_scatter(name, node)]
+        case Lowering.RANDOM:
+            return random_kernels(name, node, stored)
         case _:
             return _fused(name, group, stored, roots)
 

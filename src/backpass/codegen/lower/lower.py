@@ -80,7 +80,7 @@ def _has_kernel(group: Group) -> bool:
     if not node.types[0].size:
         return False
     match node.primitive.lower:
-        case Lowering.PIECES | Lowering.PAD:
+        case Lowering.PIECES | Lowering.PAD | Lowering.RANDOM:
             return True
         case Lowering.SCAN:
             return is_scan(node)
