@@ -1,7 +1,7 @@
 """Lowered graphs, run by the interpreter of the kernel language: no LLVM, no arena, no threads.
 
-`interpreted` runs the steps of a Lowered in order over arrays of their own. Every array begins with a
-pattern that no kernel writes, so an element that was never written is seen. `check` compares with
+`interpreted` runs the steps of a Lowered in order over arrays of their own. Every array begins with
+a pattern that no kernel writes, so an element that was never written is seen. `check` compares with
 the graph's own evaluation, which knows nothing of kernels.
 """
 
