@@ -257,7 +257,10 @@ class Grouping:
             return False
         if any([g.number > group.number for g in read]) or (group.sealed and read != [group]):
             return False
-        if not all([self._at_hand(v, place, group) for v in node.inputs]):
+        values = self._read_in_place(node, group)
+        if values is None:
+            return False
+        if not all([self._at_hand(v, (Form(0, ()),) * v.ndim, group) for v in values]):
             return False
         self._join(node, group, place)
         return True
@@ -318,19 +321,24 @@ class Grouping:
         `place`."""
         if group.head is not None and variables(place) != variables(group.places[group.head]):
             return False
-        if node.primitive.lower in (Lowering.PAD, Lowering.GATHER):
-            sources = node.inputs[:1]
-            if any([c.node in group.places for c in map(core, sources)]):
-                return False
-            values = node.inputs[1:]
-        else:
-            values = node.inputs
+        values = self._read_in_place(node, group)
+        if values is None:
+            return False
         count = 1
         for v in variables(place):
             count *= group.extents[v]
         if count != node.types[0].size:
             return False
         return all([self._at_hand(v, place, group) for v in values])
+
+    def _read_in_place(self, node: Node, group: Group) -> tuple[Value, ...] | None:
+        """The inputs that are read at the node's own place; None if the others are the group's.
+
+        A padded array and the source of a gather are read anywhere.
+        """
+        if node.primitive.lower not in (Lowering.PAD, Lowering.GATHER):
+            return node.inputs
+        return None if core(node.inputs[0]).node in group.places else node.inputs[1:]
 
     def _at_hand(self, v: Value, place: Place, group: Group) -> bool:
         c = core(v)
