@@ -137,7 +137,7 @@ def is_row_of_scalars(node: Node) -> bool:
     return node.primitive is concatenate and all([v.type.size == 1 for v in node.inputs])
 
 
-NOWHERE = (Form(-1, ()),)  # the place of a row of scalars: it is read from memory alone
+NOWHERE: Place = (Form(-1, ()),)  # the place of a row of scalars: it is read from memory alone
 
 
 def core(v: Value) -> Value:
@@ -305,6 +305,8 @@ class Grouping:
         if v.node is None:
             return None
         place: Place | None = group.places[v.node]
+        if place == NOWHERE:
+            return None
         for node in reversed(chain):
             if place is None:
                 return None
@@ -344,10 +346,11 @@ class Grouping:
         c = core(v)
         if c.node is None or c.node not in group.places:
             return True
-        if group.chunked() and group.is_row(c.node):
+        own = group.places[c.node]
+        if own == NOWHERE or (group.chunked() and group.is_row(c.node)):
             return False
         try:
-            return seen_at(v, place, group.extents) == group.places[c.node]
+            return seen_at(v, place, group.extents) == own
         except SplitError:
             raise
         except NotAffineError:

@@ -109,7 +109,9 @@ def divided(f: Form, divisor: int, extents: Extents) -> tuple[Form, Form]:
 
 
 def unravelled(position: Form, shape: Sequence[int], extents: Extents) -> Place:
-    """The place in an array of `shape` whose linear position is given."""
+    """The place in an array of `shape` whose linear position is given; in an empty one, the origin."""
+    if 0 in shape:
+        return tuple([number(0, len(extents)) for _ in shape])
     place: list[Form] = []
     for n in reversed(shape):
         position, rest = divided(position, n, extents)
