@@ -109,7 +109,7 @@ def divided(f: Form, divisor: int, extents: Extents) -> tuple[Form, Form]:
 
 
 def unravelled(position: Form, shape: Sequence[int], extents: Extents) -> Place:
-    """The place in an array of `shape` whose linear position is given; in an empty one, the origin."""
+    """The place in an array of `shape` whose position is given; the origin in an empty one."""
     if 0 in shape:
         return tuple([number(0, len(extents)) for _ in shape])
     place: list[Form] = []
