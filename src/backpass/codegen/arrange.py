@@ -13,12 +13,12 @@ import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from backpass.codegen.lower.elements import Entry, Key, Spot, key_of
+from backpass.codegen.lower.elements import Entry, Key, Named, Spot, key_of
 from backpass.codegen.lower.groups import core
 from backpass.codegen.lower.index import Form, domain_of, linear
 from backpass.codegen.lower.lower import Call, Lowered
 from backpass.codegen.lower.schedule import Bound, scheduled
-from backpass.ir import Value
+from backpass.ir import Node, Value
 from backpass.loops import Access, Gemm, LoopKernel, Op, ScatterAdd, Space
 
 Step = Bound | Call
@@ -76,6 +76,20 @@ def _read_buffers(kernel: LoopKernel | Gemm | ScatterAdd) -> set[int | None]:
     if isinstance(kernel, Gemm):
         found |= {kernel.x.buffer, kernel.y.buffer}
     return found
+
+
+def bytes_of(key: Key, step: Step) -> int:
+    """The bytes of an array that a step reads or writes."""
+    if isinstance(key, Node):
+        return key.types[0].nbytes
+    if isinstance(key, Value):
+        return key.type.nbytes
+    if not isinstance(key, Named):
+        node, index = key
+        return node.types[index].nbytes
+    assert not isinstance(step, Call)
+    buffer = step.kernel.buffers[dict((k, b) for b, k in _memory(step))[key]]
+    return buffer.size * buffer.dtype.itemsize
 
 
 def can_fail(step: Step) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from backpass.codegen.arrange import Arranged, Step, reads, writes
+from backpass.codegen.arrange import Arranged, Step, bytes_of, reads, writes
 from backpass.codegen.gemm import emit_gemm
 from backpass.codegen.loopnest import emit_loops
 from backpass.codegen.lower.elements import Key
@@ -22,7 +22,6 @@ from backpass.codegen.memory import ArenaPlan, Block, plan_arena
 from backpass.codegen.memory_verify import verify_plan
 from backpass.codegen.runtime import CONTEXT, slot_offset
 from backpass.codegen.scatter import emit_scatter
-from backpass.codegen.stored_sizes import bytes_of
 from backpass.codegen.text import Module
 from backpass.codegen.workspace import Workspace
 from backpass.loops import Gemm, LoopKernel
