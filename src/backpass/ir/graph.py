@@ -205,6 +205,7 @@ class Lowering(Enum):
     PRODUCT = "a matrix product"
     GATHER = "a read at integer positions"
     SCATTER = "a sum at integer positions"
+    RANDOM = "random bits from keys and counters"
 
 
 # Rules of shape and reference are called as rule(*inputs, **params). The forms with a number of

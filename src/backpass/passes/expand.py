@@ -30,7 +30,8 @@ ONE_HOT = 4096  # positions of a row that are compared rather than read at an in
 
 
 def expand(graph: Graph) -> Graph:
-    """Before: `%2 = contract(%0, %1)` of a matrix and a vector. After: `broadcast`, `mul`, `sum`."""
+    """Before: `%2 = contract(%0, %1)` of a matrix and a vector. After: `broadcast`, `mul`,
+    `sum`."""
     return rewrite(graph, _rule)
 
 

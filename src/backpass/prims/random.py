@@ -12,9 +12,9 @@ from __future__ import annotations
 import numpy as np
 
 from backpass.errors import DTypeError, ShapeError
-from backpass.ir import NotDifferentiable, Operand, Primitive, TensorType
+from backpass.ir import Lowering, NotDifferentiable, Operand, Primitive, TensorType
 from backpass.ir.graph import Array, Params
-from backpass.prims.rules import INTERPRETED, lead
+from backpass.prims.rules import lead
 
 Ints = tuple[int, ...]
 Words = tuple[Array, ...]
@@ -87,6 +87,6 @@ random_bits = Primitive(
     reference=_random_bits_reference,
     vjp=NotDifferentiable("random bits are integers"),
     batch=_random_bits_batch,
-    lower=INTERPRETED,
+    lower=Lowering.RANDOM,
     single=True,
 )

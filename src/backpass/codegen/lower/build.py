@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from backpass.codegen.lower.elements import Elements, Entry, Key, MustCopyError, Named, Spot, key_of
-from backpass.codegen.lower.groups import Group, is_view
+from backpass.codegen.lower.groups import Group, is_map, is_row_of_scalars, is_view
 from backpass.codegen.lower.index import Form, domain_of, linear, scaled
 from backpass.codegen.lower.product import product_kernels
+from backpass.codegen.lower.random import random_kernels
 from backpass.codegen.lower.schedule import Bound, partial, scheduled
 from backpass.ir import Lowering, Node, Value
 from backpass.loops import Buffer, ScatterAdd
@@ -31,6 +32,8 @@ def kernels_of(group: Group, stored: set[Node]) -> list[Bound]:
             return _pieces(name, node, stored)
         case Lowering.SCATTER:
             return [_scatter(name, node)]
+        case Lowering.RANDOM:
+            return random_kernels(name, node, stored)
         case _:
             return _fused(name, group, stored, roots)
 
@@ -38,6 +41,10 @@ def kernels_of(group: Group, stored: set[Node]) -> list[Bound]:
 def _fused(name: str, group: Group, stored: set[Node], roots: list[Node]) -> list[Bound]:
     elements = Elements(group, stored)
     extents = group.extents
+    if not extents:  # in order, since a chain of thousands is too deep for recursion
+        for node in group.places:
+            if is_map(node):
+                elements.element(node_value(node), group.places[node])
     if not group.chunked():
         for node in roots:
             _stored(elements, node)
@@ -59,6 +66,11 @@ def node_value(node: Node) -> Value:
 
 
 def _stored(elements: Elements, node: Node) -> None:
+    if is_row_of_scalars(node):
+        for i, v in enumerate(node.inputs):
+            entry = elements.element(v, (Form(0, ()),) * v.ndim)
+            elements.store(entry, node, Form(i, ()))
+        return
     place = elements.group.places[node]
     entry = elements.element(node_value(node), place)
     form = linear(place, node.types[0].shape, len(elements.group.extents))
@@ -86,7 +98,7 @@ def _joining(name: str, group: Group, folds: list[Node], chunks: int) -> Bound:
 
 def _scan(name: str, group: Group, stored: set[Node], node: Node) -> Bound:
     """A running fold: its axis is the inner loop, and goes backwards where it is reversed."""
-    axis, shape = node.params["axis"], node.types[0].shape
+    axis, shape = int(node.params["axis"]), node.types[0].shape
     extents, place = domain_of(shape)
     n = shape[axis]
     turned = list(place)
@@ -130,11 +142,11 @@ def _parts(node: Node) -> list[Part]:
     origin, ones = [0] * ndim, [1] * ndim
     if node.primitive.name == "concatenate":
         parts: list[Part] = []
-        at = 0
+        axis, at = int(params["axis"]), 0
         for v in node.inputs:
             starts = list(origin)
-            starts[params["axis"]] = at
-            at += v.shape[params["axis"]]
+            starts[axis] = at
+            at += v.shape[axis]
             parts.append((v, starts, ones))
         return parts
     if node.primitive.name == "pad":

@@ -1,9 +1,9 @@
 """From the nodes of a group to single operations on elements, as entries of a table.
 
-An entry is one operation at one point of the domain. It depends on some loop variables; what it reads
-and writes in memory is kept as Forms until the order of the loops is known. Entries are shared: an
-element is computed once in a kernel for each place at which it is needed. Next: `schedule.py` puts
-the entries into stages and the variables into loops.
+An entry is one operation at one point of the domain. It depends on some loop variables; what it
+reads and writes in memory is kept as Forms until the order of the loops is known. Entries are
+shared: an element is computed once in a kernel for each place at which it is needed. Next:
+`schedule.py` puts the entries into stages and the variables into loops.
 """
 
 from __future__ import annotations

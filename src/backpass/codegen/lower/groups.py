@@ -1,7 +1,7 @@
 """Which nodes become one kernel: groups of nodes over one domain.
 
-A node joins the group of an input where it can read what the group computes at the same element, in a
-register; else it opens a group of its own. Groups are numbered as they are opened, and depend on
+A node joins the group of an input where it can read what the group computes at the same element, in
+a register; else it opens a group of its own. Groups are numbered as they are opened, and depend on
 lower numbers alone, so no cycle can arise; only a group that depends on no other may be read by a
 lower number, and from then on it is `sealed` and stays so. A reduction fixes the inner variables of
 its group; the group's other reductions must have the same. Next: `stored.py` (what crosses between
@@ -17,6 +17,7 @@ import numpy as np
 
 from backpass.codegen.arithmetic import can_emit
 from backpass.codegen.lower.index import (
+    Form,
     NotAffineError,
     Place,
     SplitError,
@@ -27,6 +28,7 @@ from backpass.codegen.lower.index import (
 )
 from backpass.ir import Graph, Lowering, Node, Value
 from backpass.prims.index import wrap_index
+from backpass.prims.shape import concatenate
 
 OPS_LIMIT = 160  # of a group with loops: more would not find registers
 SCALAR_OPS_LIMIT = 20_000
@@ -130,6 +132,14 @@ def is_scan(node: Node) -> bool:
     return node.primitive.lower is Lowering.SCAN and node.inputs[0].dtype.name in REDUCED
 
 
+def is_row_of_scalars(node: Node) -> bool:
+    """Whether it only puts single elements side by side: stores of a kernel without loops."""
+    return node.primitive is concatenate and all([v.type.size == 1 for v in node.inputs])
+
+
+NOWHERE: Place = (Form(-1, ()),)  # the place of a row of scalars: it is read from memory alone
+
+
 def core(v: Value) -> Value:
     """What a value is a view of."""
     while v.node is not None and is_view(v.node):
@@ -167,6 +177,7 @@ class Grouping:
         self.graph = graph
         self.home: dict[Node, Group] = {}
         self.groups: list[Group] = []
+        self.scalars: Group | None = None  # the last group without loops
         for node in graph.nodes:
             if is_view(node):
                 continue
@@ -176,6 +187,9 @@ class Grouping:
                 self._place_reduction(node)
             elif node.primitive.lower is Lowering.PRODUCT:
                 self._place_product(node)
+            elif is_row_of_scalars(node):
+                if not self._with_scalars(node, NOWHERE):
+                    self._open(node, [], NOWHERE)
             else:
                 self._open(node, *domain_of(node.types[0].shape)).closed = True
 
@@ -184,6 +198,7 @@ class Grouping:
     def _open(self, node: Node, extents: list[int], place: Place) -> Group:
         group = Group(len(self.groups), extents)
         self.groups.append(group)
+        self.scalars = self.scalars if extents else group
         self._join(node, group, place)
         return group
 
@@ -223,12 +238,32 @@ class Grouping:
             if scalars:
                 self._join(node, scalars[0], ())
                 return
+        if not node.types[0].shape and self._with_scalars(node, ()):
+            return
         for group in self._open_to(node):
             place = self._searched(group, lambda g=group: self._map_place(node, g))
             if place is not None:
                 self._join(node, group, place)
                 return
         self._open(node, *domain_of(node.types[0].shape))
+
+    def _with_scalars(self, node: Node, place: Place) -> bool:
+        """Join the last group without loops, if all that the node reads comes from such or before.
+
+        So a group that is full is followed by one other, whatever its nodes read.
+        """
+        group, read = self.scalars, self._read(node)
+        if group is None or group.full() or any([g.extents for g in read]):
+            return False
+        if any([g.number > group.number for g in read]) or (group.sealed and read != [group]):
+            return False
+        values = self._read_in_place(node, group)
+        if values is None:
+            return False
+        if not all([self._at_hand(v, (Form(0, ()),) * v.ndim, group) for v in values]):
+            return False
+        self._join(node, group, place)
+        return True
 
     def _searched(self, group: Group, find: Callable[[], Place | None]) -> Place | None:
         """`find`, again after each refinement of the group's variables that it asks for."""
@@ -270,6 +305,8 @@ class Grouping:
         if v.node is None:
             return None
         place: Place | None = group.places[v.node]
+        if place == NOWHERE:
+            return None
         for node in reversed(chain):
             if place is None:
                 return None
@@ -282,16 +319,13 @@ class Grouping:
         return place
 
     def _readable(self, node: Node, place: Place, group: Group) -> bool:
-        """Whether all that the node reads of the group is at hand when it is computed at `place`."""
+        """Whether all that the node reads of the group is at hand when it is computed at
+        `place`."""
         if group.head is not None and variables(place) != variables(group.places[group.head]):
             return False
-        if node.primitive.lower in (Lowering.PAD, Lowering.GATHER):
-            sources = node.inputs[:1]
-            if any([c.node in group.places for c in map(core, sources)]):
-                return False
-            values = node.inputs[1:]
-        else:
-            values = node.inputs
+        values = self._read_in_place(node, group)
+        if values is None:
+            return False
         count = 1
         for v in variables(place):
             count *= group.extents[v]
@@ -299,14 +333,24 @@ class Grouping:
             return False
         return all([self._at_hand(v, place, group) for v in values])
 
+    def _read_in_place(self, node: Node, group: Group) -> tuple[Value, ...] | None:
+        """The inputs that are read at the node's own place; None if the others are the group's.
+
+        A padded array and the source of a gather are read anywhere.
+        """
+        if node.primitive.lower not in (Lowering.PAD, Lowering.GATHER):
+            return node.inputs
+        return None if core(node.inputs[0]).node in group.places else node.inputs[1:]
+
     def _at_hand(self, v: Value, place: Place, group: Group) -> bool:
         c = core(v)
         if c.node is None or c.node not in group.places:
             return True
-        if group.chunked() and group.is_row(c.node):
+        own = group.places[c.node]
+        if own == NOWHERE or (group.chunked() and group.is_row(c.node)):
             return False
         try:
-            return seen_at(v, place, group.extents) == group.places[c.node]
+            return seen_at(v, place, group.extents) == own
         except SplitError:
             raise
         except NotAffineError:

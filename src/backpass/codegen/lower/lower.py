@@ -12,7 +12,7 @@ import numpy as np
 
 from backpass.codegen.lower.build import kernels_of
 from backpass.codegen.lower.elements import MustCopyError, MustStoreError
-from backpass.codegen.lower.groups import Group, Grouping, is_scan, is_view
+from backpass.codegen.lower.groups import Group, Grouping, is_map, is_scan, is_view
 from backpass.codegen.lower.schedule import Bound
 from backpass.codegen.lower.stored import stored_nodes
 from backpass.ir import Graph, Lowering, Node, Value
@@ -21,6 +21,7 @@ from backpass.passes.cse import cse
 from backpass.passes.expand import expand
 from backpass.passes.order import order
 from backpass.passes.rewrite import rewrite
+from backpass.passes.scalarize import scalarize
 from backpass.prims import elementwise as el
 from backpass.prims.contract import contract
 from backpass.prims.shape import transpose
@@ -48,7 +49,7 @@ class Lowered:
 
 def lower(graph: Graph) -> Lowered:
     """Kernels and calls for a graph."""
-    graph = _own_outputs(order(cse(expand(graph))))
+    graph = _own_outputs(order(cse(scalarize(expand(graph), is_map))))
     forced: set[Node] = set()
     for _ in range(ROUNDS):
         try:
@@ -80,7 +81,7 @@ def _has_kernel(group: Group) -> bool:
     if not node.types[0].size:
         return False
     match node.primitive.lower:
-        case Lowering.PIECES | Lowering.PAD:
+        case Lowering.PIECES | Lowering.PAD | Lowering.RANDOM:
             return True
         case Lowering.SCAN:
             return is_scan(node)

@@ -7,7 +7,14 @@ indexed reads take must be in memory.
 
 from __future__ import annotations
 
-from backpass.codegen.lower.groups import Grouping, core, is_map, is_view, seen_at
+from backpass.codegen.lower.groups import (
+    Grouping,
+    core,
+    is_map,
+    is_row_of_scalars,
+    is_view,
+    seen_at,
+)
 from backpass.codegen.lower.index import NotAffineError, domain_of
 from backpass.ir import Lowering, Node, Value
 
@@ -39,6 +46,8 @@ def _taken_whole(grouping: Grouping) -> set[Node]:
     stored = {c.node for v in grouping.graph.outputs if (c := core(v)).node is not None}
     for node in grouping.graph.nodes:
         if is_view(node):
+            continue
+        if is_row_of_scalars(node):
             continue
         if not is_map(node):
             if node.primitive.lower is Lowering.REDUCTION and node in grouping.home:
@@ -82,7 +91,8 @@ def _cheap(node: Node, stored: set[Node]) -> bool:
 
 
 def _reads_in_disorder(reader: Node, read: Node) -> bool:
-    """Whether the reader's place in a view of `read` is no affine one, so that it must be memory."""
+    """Whether the reader's place in a view of `read` is no affine one, so that it must be
+    memory."""
     extents, place = domain_of(reader.types[0].shape)
     if not is_map(reader) or not reader.types[0].size:
         return False
