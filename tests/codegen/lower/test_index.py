@@ -147,7 +147,8 @@ def test_views_read_what_numpy_reads(name: str) -> None:
                 extents[asked.axis] // asked.inner,
                 asked.inner,
             ]
-    expected = node.primitive.reference(array, **node.params)
+    reference: Any = node.primitive.reference
+    expected = reference(array, **node.params)
     assert np.array_equal(read(found, array, extents, v.shape), expected)
 
 
