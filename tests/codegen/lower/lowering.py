@@ -13,13 +13,12 @@ from typing import Any
 import numpy as np
 
 import backpass as bp
-from backpass.codegen.arrange import Step, arranged, reads, writes
+from backpass.codegen.arrange import Step, arranged, bytes_of, reads, writes
 from backpass.codegen.lower import lower
 from backpass.codegen.lower.elements import Key, key_of
 from backpass.codegen.lower.groups import is_view
 from backpass.codegen.lower.lower import Call, Lowered
 from backpass.codegen.lower.schedule import Bound
-from backpass.codegen.stored_sizes import bytes_of
 from backpass.ir import Graph, Primitive, Value, array_of, verify
 from backpass.loops import Gemm, LoopKernel, ScatterAdd, Space, interpret
 from backpass.loops import verify as verify_kernel

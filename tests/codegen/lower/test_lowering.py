@@ -203,7 +203,7 @@ def test_the_text_of_a_softmax() -> None:
 def test_the_text_of_a_long_sum() -> None:
     """In chunks of 4,096, the last of which is cut, and then the chunks."""
     assert kernel_texts(np.sum, normal(40_000)) == [
-        """loops k0 (i<10) vector=j parallel:
+        """loops k0 (i<10) vector=j unroll=4:
   b0: float64[40000]
   b1: float64[10] written
   clip 4096*i + j < 40000
@@ -247,7 +247,7 @@ def test_the_text_of_a_padded_read() -> None:
 
 def test_the_text_of_column_sums() -> None:
     assert kernel_texts(lambda x: np.sum(x, 0), normal(9, 20)) == [
-        """loops k0 (i<20) vector=i:
+        """loops k0 (i<20) vector=i unroll=2:
   b0: float64[180]
   b1: float64[20] written
   for j<9:
