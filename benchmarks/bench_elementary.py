@@ -1,6 +1,7 @@
 """What an element costs in the compiler's elementary functions, beside NumPy and SciPy.
 
-All in the same run, on one thread, with arrays that stay in the second cache; the minimum of many runs.
+All in the same run, on one thread, with arrays that stay in the second cache; the least of many
+runs.
 `python benchmarks/bench_elementary.py [name ...]`.
 """
 

@@ -84,13 +84,15 @@ def sklearn_digits() -> dict[str, float]:
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.neural_network import MLPClassifier
 
-    x, y = load_digits(return_X_y=True)
+    images, labels = load_digits(return_X_y=True)
+    x, y = np.asarray(images), np.asarray(labels)
     x = x.astype(np.float32)
     order = np.random.default_rng(0).permutation(len(x))
     train, test = order[:ROWS], order[-359:]
     mean, deviation = x[train].mean(0), x[train].std(0) + 1e-6
     x = (x - mean) / deviation
-    network = MLPClassifier(
+    make: Any = MLPClassifier  # its types are too narrow
+    network = make(
         HIDDEN,
         batch_size=BATCH,
         learning_rate_init=LEARNING_RATE,

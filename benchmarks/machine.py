@@ -20,7 +20,7 @@ def describe() -> dict[str, Any]:
     return {
         "cpu": _cpu_name(),
         "llvm_cpu": _llvm_cpu(),
-        "cores": available_cpus(),
+        "cores": os.cpu_count(),
         "caches": cache_bytes(),
         "memory_bytes": _memory_bytes(),
         "system": f"{platform.system()} {platform.release()}",

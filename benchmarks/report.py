@@ -202,16 +202,17 @@ def _failures(results: Sequence[Result]) -> list[str]:
 def limits_text(bounds: Mapping[str, Any]) -> str:
     """The measured limits of one core and of all, as a table."""
     found = {k: v if isinstance(v, dict) else _as_dict(v) for k, v in bounds.items()}
+    columns = ["one", "all"] if found["all"]["threads"] > 1 else ["one"]
     rows = [
-        (f"FMA {dtype}, GFLOP/s", *[f"{found[k]['fma'][dtype] / 1e9:.1f}" for k in found])
+        (f"FMA {dtype}, GFLOP/s", *[f"{found[k]['fma'][dtype] / 1e9:.1f}" for k in columns])
         for dtype in found["one"]["fma"]
     ]
     for level, loops in found["one"]["bandwidth"].items():
         for what in loops:
-            cells = [f"{found[k]['bandwidth'][level][what] / 1e9:.1f}" for k in found]
+            cells = [f"{found[k]['bandwidth'][level][what] / 1e9:.1f}" for k in columns]
             rows.append((f"{what} in {level}, GB/s", *cells))
-    count = found["all"]["threads"]
-    return _table(("measured", "1 core", f"{count} cores"), rows)
+    names = ["1 core", f"{found['all']['threads']} cores"][: len(columns)]
+    return _table(("measured", *names), rows)
 
 
 def _as_dict(bounds: Any) -> dict[str, Any]:
@@ -267,7 +268,9 @@ def fit_text(found: Mapping[str, Any]) -> str:
         f"that and {1e6 * AIM_FIXED:.0f} us, is {1e6 * aim:.1f} us: {step / aim:.1f} times the "
         "aim.\n\n"
         f"{digits}\n\nOf the same size and epochs, backpass takes {ratio:.2f} times scikit-learn's "
-        "time. It computes validation, metrics and the gradient's flow too; scikit-learn its loss."
+        "time. It computes validation, metrics and the gradient's flow too; scikit-learn its loss. "
+        f"Measured {found['machine']['date']} with {found['limits']['threads']} thread(s), load "
+        f"{', '.join(map(str, found['machine']['load']))}."
     )
 
 
@@ -315,6 +318,9 @@ def page(folder: Path) -> str:
     if older:
         parts.append(f"Measured in another run ({', '.join(dates)}): {'; '.join(older)}.")
     parts += ["## Times", table(results)]
+    missing = [w.title for w in WORKLOADS if w.name not in {r["name"] for r in results}]
+    if missing:
+        parts.append(f"Not measured yet: {'; '.join(missing)}.")
     failures = _failures(results)
     if failures:
         parts += ["What did not run:", "\n".join(failures)]

@@ -128,7 +128,8 @@ def better(one: limits.Limits, other: limits.Limits) -> limits.Limits:
 
 def both_limits(threads: int, seconds: float) -> dict[str, limits.Limits]:
     """The limits of one core and of all that are used."""
-    return {"one": limits.measure(1, seconds), "all": limits.measure(threads, seconds)}
+    one = limits.measure(1, seconds)
+    return {"one": one, "all": limits.measure(threads, seconds) if threads > 1 else one}
 
 
 def run(chosen: list[Workload], threads: int, effort: Effort, folder: Path, page: Path) -> bool:
@@ -143,6 +144,7 @@ def run(chosen: list[Workload], threads: int, effort: Effort, folder: Path, page
         begin = time.perf_counter()
         wholes[workload.name] = measured(workload, threads, effort)
         now = result(workload, wholes[workload.name], bounds["all"], about)
+        report.save(folder / f"{workload.name}.json", now)  # what is measured is not lost
         print(f"\n{report.lines(now)}\n  ({time.perf_counter() - begin:.0f} s)", flush=True)
     again = both_limits(threads, effort.limit_seconds)
     bounds = {k: better(v, again[k]) for k, v in bounds.items()}

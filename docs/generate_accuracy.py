@@ -71,6 +71,24 @@ def _log_ndtr(x: Array) -> Array:
     return np.where(x > 0, np.log1p(-_ndtr(-x)), np.log(_ndtr(x)))
 
 
+def _erfcx(x: Array) -> Array:
+    x = x.astype(LONG)
+    near = np.exp(x * x) * erfc_long(x)
+    return np.where(x < 2, near, erfcx_fraction(np.maximum(x, 2)))
+
+
+def _exp10(x: Array) -> Array:
+    return np.power(x.dtype.type(10.0), x)
+
+
+def _exprel(x: Array) -> Array:
+    return np.expm1(x) / x
+
+
+def _cosm1(x: Array) -> Array:
+    return -2 * np.sin(x / 2) ** 2
+
+
 def _logistic(x: Array) -> Array:
     return 1 / (1 + np.exp(-x))
 
@@ -113,7 +131,9 @@ class Case:
 CASES: dict[str, Case] = {
     "exp":      Case(np.exp, -87.0, 88.0),
     "exp2":     Case(np.exp2, -126.0, 127.0),
+    "exp10":    Case(_exp10, -37.0, 38.0, whole=False),
     "expm1":    Case(np.expm1, -10.0, 88.0),
+    "exprel":   Case(_exprel, -10.0, 88.0, whole=False),
     "sinh":     Case(np.sinh, -88.0, 88.0),
     "cosh":     Case(np.cosh, -88.0, 88.0),
     "tanh":     Case(np.tanh, -10.0, 10.0),
@@ -127,6 +147,7 @@ CASES: dict[str, Case] = {
     "entr":     Case(_entr, 1e-6, 4.0, whole=False),
     "sin":      Case(np.sin, -100.0, 100.0),
     "cos":      Case(np.cos, -100.0, 100.0),
+    "cosm1":    Case(_cosm1, -100.0, 100.0, whole=False),
     "tan":      Case(np.tan, -100.0, 100.0),
     "arcsin":   Case(np.arcsin, -1.0, 1.0),
     "arccos":   Case(np.arccos, -1.0, 1.0),
@@ -137,6 +158,7 @@ CASES: dict[str, Case] = {
     "cbrt":     Case(np.cbrt, -10.0, 10.0),
     "erf":      Case(erf_long, -6.0, 6.0, whole=False),
     "erfc":     Case(erfc_long, -6.0, 9.0, whole=False),
+    "erfcx":    Case(_erfcx, -9.0, 50.0, whole=False),
     "ndtr":     Case(_ndtr, -12.0, 9.0, whole=False),
     "log_ndtr": Case(_log_ndtr, -12.0, 9.0, whole=False),
     "power":    Case(np.power, 0.0, 20.0, arity=2),
@@ -203,9 +225,9 @@ a machine with FMA. It is written by `docs/generate_accuracy.py`; a test measure
   `nextafter`, `spacing`, comparisons and all integer operations give NumPy's bits.
 - float16 is computed in float32 and rounded, as NumPy does.
 - `sin`, `cos` and `tan` are right for arguments of any size.
-- `logaddexp` and `logaddexp2` have errors of 2 units of the larger operand: like NumPy's they cancel
-  where the result is close to 0.
-- `ndtr` and `erfc` go on through the subnormal numbers, where SciPy's are 0.
+- `logaddexp` and `logaddexp2` have errors of 2 units of the larger operand: like NumPy's they
+  cancel where the result is close to 0.
+- `ndtr`, `erfc` and `exp10` go on through the subnormal numbers, where SciPy's are 0.
 
 """
 

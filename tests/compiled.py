@@ -1,7 +1,7 @@
 """How near compiled results are to eager ones: decision 5 of the design, in one place.
 
-float64 agrees to 1e-12 and float32 to 1e-5 of the array's largest element: the order of sums and the
-last bits of elementary functions (docs/accuracy.md) are the compiler's own.
+float64 agrees to 1e-12 and float32 to 1e-5 of the array's largest element: the order of sums and
+the last bits of elementary functions (docs/accuracy.md) are the compiler's own.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ BOUNDS = {"float64": 1e-12, "float32": 1e-5, "float16": 2e-3}
 
 
 def assert_compiled(got: Any, expected: Any, message: str = "") -> None:
-    """The compiled result `got` is the eager `expected`: dtype, shape, and elements in the bound."""
+    """The compiled result `got` is the eager `expected`: dtype, shape, and elements in the
+    bound."""
     got, expected = np.asarray(got), np.asarray(expected)
     assert (got.dtype, got.shape) == (expected.dtype, expected.shape), message
     bound = BOUNDS.get(expected.dtype.name)

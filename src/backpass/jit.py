@@ -24,7 +24,7 @@ from backpass.ir import Graph, Scope, ScopeKind, TensorType, is_live, leaf, type
 from backpass.ops.operand import operand
 from backpass.passes import cse, dce, simplify
 from backpass.trace import Cell, Tracer, bound, capture, is_stateful, to_result, unwrap
-from backpass.trace.cells import Gradients, is_bound
+from backpass.trace.cells import Gradients, is_bound, version_of
 from backpass.transforms.arguments import flat_outputs, is_zero_rank_array, weak_type
 from backpass.tree import Tree, flatten, unflatten
 
@@ -48,6 +48,54 @@ class Compiled:
     structure: Tree
 
 
+# What an argument of a short call must be: anything of this type whose array is fed, the same
+# object (a Module of the same version), the same value, or a tuple of such.
+_FED = (np.ndarray, float, int)
+_FIXED = (type(None), bool, str)
+
+
+@dataclass(frozen=True, slots=True)
+class _Guard:
+    """One argument of a short call, by exactly one of its fields."""
+
+    kind: type | None = None
+    owner: weakref.ref[Any] | None = None
+    version: object = None
+    value: Any = None
+    parts: tuple[_Guard, ...] = ()
+
+
+def _guard_of(x: Any) -> _Guard | None:
+    """What to hold an argument against; None if its calls are never short."""
+    kind = type(x)
+    if kind in _FED:
+        return _Guard(kind)
+    if kind in _FIXED:
+        return _Guard(value=x)
+    if is_stateful(x):
+        version = version_of(x)
+        return None if version is None else _Guard(owner=weakref.ref(x), version=version)
+    if kind is tuple:
+        parts = [_guard_of(v) for v in x]
+        return None if None in parts else _Guard(parts=tuple([g for g in parts if g is not None]))
+    return None
+
+
+def _fed(x: Any, guard: _Guard, arrays: list[Any]) -> bool:
+    """Whether an argument is as the guard says; its arrays are added to `arrays`."""
+    if guard.kind is not None:
+        if type(x) is not guard.kind:
+            return False
+        arrays.append(x if guard.kind is np.ndarray else np.array(x))
+        return True
+    if guard.owner is not None:
+        return guard.owner() is x and x.__backpass_version__() is guard.version
+    if guard.parts or type(x) is tuple:
+        fits = type(x) is tuple and len(x) == len(guard.parts)
+        return fits and all([_fed(v, g, arrays) for v, g in zip(x, guard.parts, strict=True)])
+    return type(x) is type(guard.value) and x == guard.value
+
+
 class _Ready:
     """The last calls' shortest way: for arguments that are the very same objects, or plain arrays.
 
@@ -57,24 +105,16 @@ class _Ready:
 
     __slots__ = ("cells", "compiled", "guards", "structure", "trainable")
 
-    def __init__(self, compiled: Compiled, found: _Arguments, args: tuple[Any, ...]) -> None:
+    def __init__(self, compiled: Compiled, found: _Arguments, guards: Sequence[_Guard]) -> None:
         self.compiled = compiled
         self.cells = found.cells
         self.trainable = [c.trainable for c in found.cells]
         self.structure = _renamed(compiled.structure, found.cells)
-        self.guards = [
-            (weakref.ref(x), x.__backpass_version__()) if is_stateful(x) else None for x in args
-        ]
+        self.guards = guards
 
-    @staticmethod
-    def fits(args: tuple[Any, ...]) -> bool:
-        """Whether calls of this kind can be short."""
-        return all(
-            [
-                x.__backpass_version__() is not None if is_stateful(x) else type(x) is np.ndarray
-                for x in args
-            ]
-        )
+    def is_alive(self) -> bool:
+        """Whether the Modules and optimizers that it is for are still there."""
+        return all([g.owner is None or g.owner() is not None for g in self.guards])
 
     def call(self, args: tuple[Any, ...]) -> Any:
         """The result, or NotImplemented if this call needs the long way."""
@@ -82,22 +122,11 @@ class _Ready:
             return NotImplemented
         arrays: list[Any] = []
         for x, guard in zip(args, self.guards, strict=True):
-            if guard is None:
-                if type(x) is not np.ndarray:
-                    return NotImplemented
-                arrays.append(x)
-            elif guard[0]() is not x or x.__backpass_version__() is not guard[1]:
+            if not _fed(x, guard, arrays):
                 return NotImplemented
-        states = [c.array for c in self.cells]
         if self.trainable != [c.trainable for c in self.cells]:
             return NotImplemented
-        if self.compiled.written:
-            for x in arrays:
-                base = x.base
-                for state in states:
-                    if state is x or state is base:
-                        return NotImplemented
-        outputs = self.compiled.program.enter(arrays + states)
+        outputs = self.compiled.program.enter(arrays + [c.array for c in self.cells])
         if outputs is None:
             return NotImplemented
         results = [x if x.ndim else x[()] for x in outputs]
@@ -140,21 +169,50 @@ class Jitted:
         cells = [cell.read() for cell in found.cells]
         arrays = _apart(found.arrays, cells) if compiled.written else found.arrays
         outputs = compiled.program([*arrays, *cells])
-        if not options and not self.static_argnums and _Ready.fits(args):
-            self._keep(_Ready(compiled, found, args))
+        if not options and not self.static_argnums:
+            self._keep(compiled, found, [_guard_of(x) for x in args])
         structure = _renamed(compiled.structure, found.cells)
         return unflatten(structure, [to_result(x) for x in outputs])
 
-    def _keep(self, ready: _Ready) -> None:
-        """Try this way first from now on; those whose Modules are gone are dropped."""
-        others = [
-            r for r in self._ready if all([g is None or g[0]() is not None for g in r.guards])
-        ]
-        self._ready = [ready, *others][:READY]
+    def _keep(self, compiled: Compiled, found: _Arguments, guards: Sequence[_Guard | None]) -> None:
+        """Try this way first from now on, if it can be short; those whose Modules are gone go."""
+        sure = [g for g in guards if g is not None]
+        if len(sure) == len(guards):
+            others = [r for r in self._ready if r.is_alive()]
+            self._ready = [_Ready(compiled, found, sure), *others][:READY]
 
     def graph(self, *args: Any, **options: Any) -> Graph:
         """The graph that a call with these arguments runs, after the passes."""
         return self._get(_Arguments(args, options, self.static_argnums)).program.graph
+
+    def plan(self, *args: Any, **options: Any) -> Any:
+        """What a call with these arguments does, without running it: a `codegen.plan.Plan`.
+
+        It has `peak_bytes` (what a call needs besides its arguments), `flops`, `bytes`, `kernels`
+        with shapes and texts, and the graph `before` and `after` the passes; it prints as a table.
+
+        >>> import numpy as np
+        >>> jit(lambda x: x @ x).plan(np.ones((4, 4))).flops
+        128
+        """
+        return _compiler().plan_of(
+            self._get(_Arguments(args, options, self.static_argnums)).program
+        )
+
+    def profile(self, *args: Any, repeats: int = 20, **options: Any) -> Any:
+        """Time each kernel of a call on copies of these arguments: a `codegen.profile.Profile`.
+
+        Args:
+            args, options: as of the call; nothing of them is changed.
+            repeats: runs of each kernel, of which the median counts.
+
+        Returns:
+            For each kernel seconds, GFLOP/s, GB/s and percent of the machine's peak, which is
+            measured once in a process (under a second); it prints as a table.
+        """
+        found = _Arguments(args, options, self.static_argnums)
+        arrays = [*found.arrays, *[cell.read() for cell in found.cells]]
+        return _compiler().profile_of(self._get(found).program, arrays, repeats)
 
     def operands(self, *args: Any, **options: Any) -> list[tuple[Any, Cell | None]]:
         """What a call feeds to its `graph`: each array, and the Cell it is read from, if any."""
@@ -295,7 +353,8 @@ def _compile(function: Function, found: _Arguments) -> Compiled:
 def _compiler() -> Any:
     """The room `codegen`, entered when the first function is compiled.
 
-    Its import costs as much as all the rest, and who only differentiates never needs it. No cycle is
+    Its import costs as much as all the rest, and who only differentiates never needs it. No cycle
+    is
     hidden by this: the layers are checked with the import above that the type checker sees.
     """
     return importlib.import_module("backpass.codegen")

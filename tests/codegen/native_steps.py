@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from tests.signals import obeying_ctrl_c
 
 from backpass.codegen import engine, entry
 from backpass.codegen.entry import ArgumentSpec, Context, Entry
@@ -139,18 +140,19 @@ def run_script(
     """Run Python text in a process of its own that can import `tests.codegen`."""
     root = Path(__file__).parents[2]
     paths = [str(root), str(root / "src")]
-    return subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)],
-        env={
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(paths),
-            "BACKPASS_NUM_THREADS": "2",
-            **(env or {}),
-        },
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-    )
+    with obeying_ctrl_c():
+        return subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(script)],
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(paths),
+                "BACKPASS_NUM_THREADS": "2",
+                **(env or {}),
+            },
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
 
 
 def said(script: str, *, timeout: float = 60, env: dict[str, str] | None = None) -> str:

@@ -11,7 +11,7 @@ from tests.loops import kernels
 from tests.loops.kernels import F32, call, load, reduce, store
 from tests.loops.random_kernels import loop_kernels, map_kernels
 
-from backpass.codegen.schedule import scheduled
+from backpass.codegen.schedule import chosen
 from backpass.loops import Buffer, LoopKernel, Op, Schedule, Stage, verify
 
 
@@ -26,7 +26,7 @@ def matrix(rows: int, columns: int, *ops: Op) -> LoopKernel:
 
 
 def axis(kernel: LoopKernel) -> int | None:
-    return verify(scheduled(verify(kernel))).schedule.vector
+    return verify(chosen(verify(kernel), True)).schedule.vector
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(128, 512), (512, 100), (64, 33)])
@@ -48,11 +48,11 @@ def test_sums_of_columns_have_lanes_along_the_columns() -> None:
         Stage(False, (store(1, 1, (1, 0)),)),
     )
     buffers = (Buffer(F32, 300 * 70), Buffer(F32, 300, written=True))
-    kernel = scheduled(LoopKernel("sums", buffers, (300, 70), 1, stages))
+    kernel = chosen(LoopKernel("sums", buffers, (300, 70), 1, stages), True)
     assert kernel.schedule == Schedule(0, 4, False)
     wide = (Buffer(F32, 3000 * 70), Buffer(F32, 3000, written=True))
     stages = (Stage(True, (load(0, (1, 3000)), reduce("sum", 0))), stages[1])
-    kernel = scheduled(LoopKernel("sums", wide, (3000, 70), 1, stages))
+    kernel = chosen(LoopKernel("sums", wide, (3000, 70), 1, stages), True)
     assert kernel.schedule == Schedule(0, 8, True)
 
 
@@ -69,12 +69,12 @@ def test_nothing_to_share_has_no_lanes() -> None:
         0,
         (Stage(False, (load(0, ()), store(0, 1, ()))),),
     )
-    assert scheduled(one).schedule == Schedule(None, 1, False)
+    assert chosen(one, True).schedule == Schedule(None, 1, False)
 
 
 def test_threads_are_for_what_takes_long() -> None:
-    assert not scheduled(kernels.block_sums(4096, 512, Schedule())).schedule.parallel
-    assert scheduled(kernels.block_sums(1 << 20, 512, Schedule())).schedule.parallel
+    assert not chosen(kernels.block_sums(4096, 512, Schedule()), True).schedule.parallel
+    assert chosen(kernels.block_sums(1 << 20, 512, Schedule()), True).schedule.parallel
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -83,4 +83,4 @@ def test_every_choice_is_sound(
     case: tuple[LoopKernel, list[np.ndarray]], other: tuple[LoopKernel, list[np.ndarray]]
 ) -> None:
     for kernel, _ in (case, other):
-        verify(scheduled(replace(kernel, schedule=Schedule())))
+        verify(chosen(replace(kernel, schedule=Schedule()), True))

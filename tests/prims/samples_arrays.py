@@ -56,6 +56,8 @@ def _indexing() -> list[Sample]:
     u = uniform((2, 2, 4), seed=4)
     unique = np.array([1, 0])
     return [
+        Sample(index.wrap_index, (np.array([0, -1, 3, -4]),), {"extent": 4}),
+        Sample(index.wrap_index, (np.array(-2),), {"extent": 3}, label="one"),
         Sample(index.gather, (X, i, j), peer=lambda np, x, i, j: x[i, j]),
         Sample(index.gather, (FLAT, np.array(2)), label="one"),
         Sample(index.gather, (FLAT, np.zeros((0,), int)), label="none"),

@@ -12,7 +12,7 @@ from backpass.cli.outcome import shown_settings
 from backpass.cli.run_folder import open_run
 from backpass.cli.terminal import facts, metrics_table, plain
 from backpass.codegen import cache as object_cache
-from backpass.data.wording import count, size
+from backpass.wording import count, size
 
 
 def show_machine(to: Console) -> None:

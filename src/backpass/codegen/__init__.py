@@ -1,8 +1,21 @@
-"""From a Graph to something that runs: a Program, evaluated by its primitives' NumPy references.
+"""The compiler: from a Graph to a native Program. `docs/compiler.md` says how it is built.
 
-The native compiler takes over the same entry, `compile_graph(graph) -> Program`.
+`compile_graph` makes a Program; `plan_of` says what it will do, `profile_of` how long each kernel
+takes. Next: `program.py`, then the stations in their order: `lower/`, `arrange.py`, `assemble.py`,
+`engine.py`, `entry.py`.
 """
 
+from backpass.codegen.plan import KernelPlan, Plan, plan_of
+from backpass.codegen.profile import KernelProfile, Profile, profile_of
 from backpass.codegen.program import Program, compile_graph
 
-__all__ = ["Program", "compile_graph"]
+__all__ = [
+    "KernelPlan",
+    "KernelProfile",
+    "Plan",
+    "Profile",
+    "Program",
+    "compile_graph",
+    "plan_of",
+    "profile_of",
+]

@@ -1,6 +1,7 @@
 """In which order steps run, and which results are written in place of the arrays they replace.
 
-An update (a parameter's new value) is written straight into the old array where nobody needs the old
+An update (a parameter's new value) is written straight into the old array where nobody needs the
+old
 value later: its other readers are put before, and its own kernel reads it at the same element only.
 Otherwise it is kept apart and copied at the end. What can fail (an index out of range, a reference
 call) comes before the first write into a caller's array, so that a failed step has changed nothing.
@@ -12,12 +13,12 @@ import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from backpass.codegen.lower.elements import Entry, Key, Spot, key_of
+from backpass.codegen.lower.elements import Entry, Key, Named, Spot, key_of
 from backpass.codegen.lower.groups import core
 from backpass.codegen.lower.index import Form, domain_of, linear
 from backpass.codegen.lower.lower import Call, Lowered
 from backpass.codegen.lower.schedule import Bound, scheduled
-from backpass.ir import Value
+from backpass.ir import Node, Value
 from backpass.loops import Access, Gemm, LoopKernel, Op, ScatterAdd, Space
 
 Step = Bound | Call
@@ -72,7 +73,23 @@ def _read_buffers(kernel: LoopKernel | Gemm | ScatterAdd) -> set[int | None]:
     if isinstance(kernel, ScatterAdd):
         return {kernel.updates, *kernel.indices}
     found = {_buffer(op) for op in _ops(kernel) if op.code != "store"}
-    return found | ({kernel.x.buffer, kernel.y.buffer} if isinstance(kernel, Gemm) else set())
+    if isinstance(kernel, Gemm):
+        found |= {kernel.x.buffer, kernel.y.buffer}
+    return found
+
+
+def bytes_of(key: Key, step: Step) -> int:
+    """The bytes of an array that a step reads or writes."""
+    if isinstance(key, Node):
+        return key.types[0].nbytes
+    if isinstance(key, Value):
+        return key.type.nbytes
+    if not isinstance(key, Named):
+        node, index = key
+        return node.types[index].nbytes
+    assert not isinstance(step, Call)
+    buffer = step.kernel.buffers[dict((k, b) for b, k in _memory(step))[key]]
+    return buffer.size * buffer.dtype.itemsize
 
 
 def can_fail(step: Step) -> bool:

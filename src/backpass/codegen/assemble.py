@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from backpass.codegen.arrange import Arranged, Step, reads, writes
+from backpass.codegen.arrange import Arranged, Step, bytes_of, reads, writes
 from backpass.codegen.gemm import emit_gemm
 from backpass.codegen.loopnest import emit_loops
 from backpass.codegen.lower.elements import Key
@@ -22,7 +22,6 @@ from backpass.codegen.memory import ArenaPlan, Block, plan_arena
 from backpass.codegen.memory_verify import verify_plan
 from backpass.codegen.runtime import CONTEXT, slot_offset
 from backpass.codegen.scatter import emit_scatter
-from backpass.codegen.stored_sizes import bytes_of
 from backpass.codegen.text import Module
 from backpass.codegen.workspace import Workspace
 from backpass.loops import Gemm, LoopKernel
@@ -69,16 +68,23 @@ class Assembler:
         slots: the slot of each key that is the caller's or a constant; the rest goes to the arena.
         machine: what code is made for.
         threads: as many as may ever run it.
+        apart: make every step a segment.
     """
 
     def __init__(
-        self, arranged: Arranged, slots: Mapping[Key, int], machine: Machine, threads: int
+        self,
+        arranged: Arranged,
+        slots: Mapping[Key, int],
+        machine: Machine,
+        threads: int,
+        apart: bool = False,
     ) -> None:
         self.arranged, self.machine, self.threads = arranged, machine, threads
+        self.apart = apart
         self.slots = dict(slots)
         for new, old in arranged.in_place.items():
             self.slots[new] = slots[old]
-        self.module = Module()
+        self.module = Module(fused=fused(machine))
         self._emitted: dict[str, tuple[str, Workspace]] = {}
         self.phases = self._phases()
 
@@ -183,7 +189,8 @@ class Assembler:
         """The numbers of the steps of each segment."""
         runs: list[list[int]] = []
         for i, step in enumerate(self.arranged.steps):
-            if isinstance(step, Call) or not runs or isinstance(self.arranged.steps[i - 1], Call):
+            alone = self.apart or isinstance(step, Call) or not runs
+            if alone or isinstance(self.arranged.steps[i - 1], Call):
                 runs.append([])
             runs[-1].append(i)
         return runs
@@ -326,6 +333,11 @@ class StepText:
         name = f"%p{self.count}"
         self.lines.append(f"  {name} = getelementptr i8, ptr {base}, i64 {home.offset}")
         return name
+
+
+def fused(machine: Machine) -> bool:
+    """Whether the machine multiplies and adds in one instruction, and converts half floats."""
+    return bool({"+fma", "+neon"} & set(machine.features.split(",")))
 
 
 def _parallel(step: Step) -> bool:

@@ -27,6 +27,7 @@ Function2 = Callable[[Lanes, Lanes], Lanes]
 NATIVE_1: dict[str, Function1] = {
     "exp":      elementary_exp.exp,
     "exp2":     elementary_exp.exp2,
+    "exp10":    elementary_exp.exp10,
     "expm1":    elementary_exp.expm1,
     "sinh":     elementary_exp.sinh,
     "cosh":     elementary_exp.cosh,
@@ -39,12 +40,14 @@ NATIVE_1: dict[str, Function1] = {
     "log_expit": elementary_log.log_expit,
     "sin":      elementary_trig.sin,
     "cos":      elementary_trig.cos,
+    "cosm1":    elementary_trig.cosm1,
     "tan":      elementary_trig.tan,
     "arctan":   elementary_arc.arctan,
     "erf":      elementary_error.erf,
     "entr":     elementary_log.entr,
 }
 WIDE_1: dict[str, Function1] = {
+    "exprel":   elementary_exp.exprel,
     "arcsinh":  elementary_log.arcsinh,
     "arccosh":  elementary_log.arccosh,
     "arctanh":  elementary_log.arctanh,
@@ -53,6 +56,7 @@ WIDE_1: dict[str, Function1] = {
     "arccos":   elementary_arc.arccos,
     "cbrt":     elementary_power.cbrt,
     "erfc":     elementary_error.erfc,
+    "erfcx":    elementary_error.erfcx,
     "ndtr":     elementary_error.ndtr,
     "log_ndtr": elementary_error.log_ndtr,
 }

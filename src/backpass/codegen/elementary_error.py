@@ -111,6 +111,8 @@ ERFCX = (
     -3.195288433255076e-10,
     2.0559003822430165e-10,
 )
+FAR = 1e10  # from here on erfcx x is 1 / (x sqrt(pi))
+ROOT_PI_INVERSE = 0.5641895835477563
 ROOT_HALF, ROOT_HALF_LOW = 0.7071067811865476, -4.833646656726457e-17
 
 
@@ -128,6 +130,14 @@ def scaled_erfc(size: Lanes) -> Lanes:
     shift, double = size + 4.0, fma(size, 2.0, size.const(1.0))
     t = (size - 4.0) / shift
     return polynomial(t, ERFCX) / double
+
+
+def erfcx(x: Lanes) -> Lanes:
+    """e^(x^2) erfc x for any x: below 0 it is 2 e^(x^2) - erfcx(-x)."""
+    size = abs(x)
+    scaled = where(size > FAR, ROOT_PI_INVERSE / size, scaled_erfc(at_most(size, FAR)))
+    square, error = two_product(at_least(x, -30.0), at_least(x, -30.0))
+    return where(x < 0.0, exp(square, where(x < 0.0, error, 0.0)) * 2.0 - scaled, scaled)
 
 
 def _gauss(x: Lanes, low: Lanes) -> Lanes:

@@ -1,4 +1,4 @@
-"""exp and what is made of it: exp2, expm1, sinh, cosh, tanh, logistic, in float32 and float64.
+"""exp and what is made of it: exp2, expm1, tanh, logistic, ..., in float32 and float64.
 
 x = n ln 2 + r with |r| <= ln(2) / 2; e^r - 1 = r + r^2 q(r), q a minimax polynomial (Remez exchange
 in 50 digits, as all polynomials of these files); then a scaling by 2^n through the exponent bits. n
@@ -19,11 +19,16 @@ from backpass.codegen.lanes import (
     from_bits,
     magic,
     polynomial,
+    two_product,
     where,
 )
 
 LOG2_E = 1.4426950408889634
 LN_2 = 0.6931471805599453
+LN_10_PARTS = {
+    4: (2.3025851249694824, -3.197543673785701e-08),
+    8: (2.302585092994046, -2.1707562233822494e-16),
+}
 # ln 2 as a short upper part and the rest, by the size of the float
 LN_2_PARTS = {
     4: (0.693145751953125, 1.4286068203094173e-06),
@@ -55,6 +60,7 @@ MAGIC_BITS = {4: 0x4B400000, 8: 0x4338000000000000}  # of 1.5 * 2^23 and 1.5 * 2
 # Beyond these exp is 0 or inf, and sinh is inf.
 EXP_RANGE = {4: (-105.0, 89.0), 8: (-746.0, 710.0)}
 SINH_LIMIT = {4: 89.5, 8: 710.6}
+EXP10_RANGE = {4: (-50.0, 40.0), 8: (-330.0, 310.0)}
 EXP2_RANGE = {4: (-151.0, 128.0), 8: (-1076.0, 1024.0)}
 ONE_BELOW = -50.0  # e^x - 1 is -1 below this
 TANH_LIMIT = {4: 10.0, 8: 22.0}
@@ -117,6 +123,15 @@ def exp2(x: Lanes) -> Lanes:
     return scaled(expm1_near_zero(r) + 1.0, t)
 
 
+def exp10(x: Lanes) -> Lanes:
+    """10^x = e^(x ln 10), the product in two parts."""
+    lowest, highest = EXP10_RANGE[x.size]
+    x = at_least(at_most(x, highest), lowest)
+    upper, lower = LN_10_PARTS[x.size]
+    product, error = two_product(x, upper)
+    return exp(product, fma(x, lower, error))
+
+
 def quarter_expm1(x: Lanes) -> Lanes:
     """(e^x - 1) / 4 for x up to SINH_LIMIT: the quarter keeps 2^n finite."""
     t, high, low = reduced(x)
@@ -130,6 +145,12 @@ def expm1(x: Lanes) -> Lanes:
     """e^x - 1; x itself where it is tiny."""
     q = quarter_expm1(at_least(at_most(x, SINH_LIMIT[x.size]), ONE_BELOW))
     return where(abs(x) < TINY[x.size] ** 2, x, q * 4.0)
+
+
+def exprel(x: Lanes) -> Lanes:
+    """(e^x - 1) / x; 1 at 0."""
+    y = where(x < float("inf"), expm1(x) / x, x)
+    return where(x.equals(0.0), 1.0, y)
 
 
 def sinh(x: Lanes) -> Lanes:

@@ -1,8 +1,8 @@
 """power in float32 and float64; cbrt and hypot in float64 (float32 is widened).
 
 power(x, y) = e^(y log x), where the logarithm is a sum of two floats that is good to 2^-64 of
-itself, as y log x may be 745 and each of its bits counts (Tang 1991). For float32 one float64 of 2^-36 is
-enough, and e^ of it to 2^-29; its special cases are told apart in float32.
+itself, as y log x may be 745 and each of its bits counts (Tang 1991). For float32 one
+float64 good to 2^-36 is enough; its special cases are told apart in float32.
 """
 
 from __future__ import annotations

@@ -134,6 +134,12 @@ def cos(x: Lanes) -> Lanes:
     return flip_sign(_sin_half(r), (~n) << (8 * x.size - 1))
 
 
+def cosm1(x: Lanes) -> Lanes:
+    """cos x - 1 = -2 sin(x / 2)^2."""
+    s = sin(x * 0.5)
+    return s * s * -2.0
+
+
 def tan(x: Lanes) -> Lanes:
     """sin r / cos r, or -cos r / sin r where n is odd."""
     n, r, low = reduced(abs(x), QUARTER_TURN)
@@ -196,8 +202,10 @@ def _reduced_huge(x: Lanes, huge: Lanes, period: Period) -> tuple[Lanes, Lanes, 
     n = high.shift_right(64 - bits) + (high.shift_right(63 - bits) & 1)
     high = (high << bits) | low.shift_right(64 - bits)
     rest = (low << bits).shift_right(11).convert("sitofp", F64) * 2.0**-117
-    rest = fma((high & LOW_WORD).convert("sitofp", F64), 2.0**-64, rest)
-    fraction, lost = fast_two_sum((high >> 32).convert("sitofp", F64) * 2.0**-32, rest)
+    # rounded, so that a small fraction keeps all its bits
+    upper = (high >> 32) + (high.shift_right(31) & 1)
+    rest = fma((high - (upper << 32)).convert("sitofp", F64), 2.0**-64, rest)
+    fraction, lost = fast_two_sum(upper.convert("sitofp", F64) * 2.0**-32, rest)
     unit = PI / period.divisor
     product, error = two_product(fraction, unit)
     error = error + fma(fraction, PI_LOW / period.divisor, lost * unit)

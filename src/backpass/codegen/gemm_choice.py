@@ -16,6 +16,7 @@ _UNITS = 64  # as many units as this give many threads equal shares
 _LEAST_CHUNK = 64  # rows over which a packed column panel should be used
 _REUSE = {16: 32, 32: 32, 64: 256}  # rows from which on packing y pays, by bytes of a vector
 _TILE_ROWS = 14
+_L1_WAYS = 8  # as many rows that fall on one set of L1 stay there together
 _REGISTER_EPILOGUE = 280  # instructions; a longer epilogue runs row by row from memory
 _DEPTH_CHUNK = 512
 _INSTRUCTIONS = {
@@ -71,11 +72,14 @@ def _plan(gemm: Gemm, machine: Machine, swapped: bool) -> Plan:
 def _tile(gemm: Gemm, lanes: int, machine: Machine) -> tuple[int, int]:
     """Vectors and most rows of a tile: those with the fewest cycles by a simple count."""
     wide = -(-gemm.columns // lanes)
+    apart = gemm.x.strides[1] * gemm.dtype.itemsize
+    one_set = gemm.x.strides[3] == 1 and apart and same_sets(apart)
+    most = _L1_WAYS if one_set else _TILE_ROWS
     best = (0.0, 0, 0)
     for vectors in (2, 1, 3, 4):
         if vectors > wide and vectors > 1:
             continue
-        height = min(_TILE_ROWS, (machine.vector_registers - vectors - 1) // vectors)
+        height = min(most, (machine.vector_registers - vectors - 1) // vectors)
         rows = equal_runs(gemm.rows, height)
         columns = full_runs(wide, vectors)
         cost = 0.0
@@ -110,7 +114,7 @@ def _packs_y(plan: Plan, machine: Machine) -> bool:
 
 
 def _packs_x(plan: Plan, machine: Machine) -> bool:
-    """Where many column panels read rows that fall on one cache set, or depths from beyond L2."""
+    """Where many column panels read x from beyond the cache that a tile has time to wait for."""
     gemm = plan.product
     size = gemm.dtype.itemsize
     _, row, _, depth = gemm.x.strides
@@ -118,11 +122,13 @@ def _packs_x(plan: Plan, machine: Machine) -> bool:
         return False
     beyond = gemm.rows * plan.depth_chunk * size
     if depth in (0, 1):
-        return depth == 1 and beyond > machine.l1 and same_sets(row * size)
+        narrow = machine.vector_bytes < 64
+        return depth == 1 and narrow and beyond >= machine.l2 and same_sets(row * size)
+    if row == 1 and machine.vector_bytes == 64:
+        # A tile of 14 x 32 has time to wait for L2; a long walk over the same sets is too much.
+        return same_sets(depth * size) and plan.depth_chunk >= 1024 and beyond > machine.l2
     if row == 1:
-        # A tile of 14 x 32 has time to wait for L2, one of 6 x 16 has not.
-        limit = machine.l2 if machine.vector_bytes == 64 else machine.l1
-        return beyond > limit and not plan.rows_first
+        return beyond > machine.l1 and not plan.rows_first
     return beyond > machine.l1
 
 

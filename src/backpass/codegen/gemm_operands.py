@@ -8,12 +8,23 @@ that comes to it; where rows go first, each thread packs all of them once.
 from __future__ import annotations
 
 from backpass.codegen.access import load_vector, store_vector
-from backpass.codegen.counted import Index, counted, counted_or_empty, digits, plus, times, when
+from backpass.codegen.counted import (
+    Index,
+    counted,
+    counted_or_empty,
+    digits,
+    least,
+    plus,
+    times,
+    when,
+)
 from backpass.codegen.gemm_pack import Panel, pack
 from backpass.codegen.gemm_plan import Run
 from backpass.codegen.gemm_site import Site, by_run, share
 from backpass.codegen.gemm_tile import Stream, at
 from backpass.loops.kernel import Access
+
+_PACK_DEPTH = 32
 
 
 def x_in_place(s: Site, batch: Index, row: Index, depth: Index) -> Stream:
@@ -65,16 +76,24 @@ def _copy_vector(s: Site, source: str, target: str, k: Index, wanted: int) -> No
 
 
 def _pack_row_panels(s: Site) -> None:
+    """By blocks of the depth, for all panels of a block: neighbours in x are read together."""
     f, plan, gemm = s.f, s.plan, s.gemm
-    first, last = share(s, plan.packed_batches * plan.row_panels)
-    bytes_each = plan.panel_height * gemm.depth * s.size
+    axes = (plan.packed_batches, -(-gemm.depth // _PACK_DEPTH), plan.row_panels)
+    first, last = share(s, axes[0] * axes[1] * axes[2])
+    step = plan.panel_height * s.size
+    batch_bytes = plan.packed_x_elements * s.size
     with counted_or_empty(f, first, last) as index:
-        batch, panel = digits(f, index, (plan.packed_batches, plan.row_panels))
-        target = at(f, "%scratch", (index, bytes_each))
+        batch, block, panel = digits(f, index, axes)
+        k = times(f, block, _PACK_DEPTH)
+        depth: Index = _PACK_DEPTH
+        if gemm.depth % _PACK_DEPTH:
+            depth = least(f, _PACK_DEPTH, plus(f, gemm.depth, times(f, k, -1)))
+        places = ((batch, batch_bytes), (panel, gemm.depth * step), (k, step))
+        target = at(f, "%scratch", *places)
 
         def one(run: Run, row: Index) -> None:
             shape = Panel(gemm.dtype, run.size, plan.panel_height, plan.lanes)
-            pack(f, shape, x_in_place(s, batch, row, 0), target, gemm.depth)
+            pack(f, shape, x_in_place(s, batch, row, k), target, depth)
 
         by_run(f, plan.rows, panel, one)
 

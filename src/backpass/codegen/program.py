@@ -1,15 +1,16 @@
 """Program: a Graph as native code, with its memory, ready to be called.
 
-A call gives the arrays of the graph's inputs and takes those of its outputs; results that replace an
-input are written into it and not returned. Invariant: a program writes to no other argument, and
-returns only arrays that are the caller's own. If an index is out of range, nothing has been written,
-and the reference says which it was.
+A call gives the arrays of the graph's inputs and takes those of its outputs; results that replace
+an input are written into it and not returned. Invariant: a program writes to no other argument, and
+returns only arrays that are the caller's own. If an index is out of range, nothing has been
+written, and the reference says which it was.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NoReturn
 
 import numpy as np
@@ -19,11 +20,12 @@ from backpass.codegen import engine
 from backpass.codegen.arrange import Arranged, arranged, reads, writes
 from backpass.codegen.assemble import ARENA, Assembler, Assembly, Home, Segment
 from backpass.codegen.entry import ArgumentSpec, Context, Entry, fitting, make_entry
-from backpass.codegen.lower import lower
+from backpass.codegen.lower import Call, lower
 from backpass.codegen.lower.elements import Key, key_of
 from backpass.codegen.lower.groups import is_view
 from backpass.codegen.lower.schedule import Bound
 from backpass.codegen.machine import host
+from backpass.errors import AliasError
 from backpass.ir import Graph, TensorType, Value, show
 from backpass.ir.graph import Array, array_of
 from backpass.trace.capture import evaluate
@@ -34,9 +36,18 @@ SHORT_WORK = 2_000_000  # operations of a step for which the interpreter's lock 
 BYTE = np.dtype(np.uint8)
 
 
+@dataclass(slots=True)
+class Running:
+    """One call: what lies in each slot, the arguments as they were given, the results."""
+
+    table: dict[int, Any]
+    arguments: Sequence[Array]
+    results: list[Array]
+
+
 @dataclass(frozen=True, slots=True)
 class _Native:
-    """A segment of kernels: its entry, and the slots of the entry's arguments."""
+    """A segment of kernels: its entry, the slots of the entry's arguments, the inputs it writes."""
 
     entry: Entry
     specs: tuple[ArgumentSpec, ...]
@@ -49,33 +60,46 @@ class Program:
     Args:
         graph: a verified graph.
         updates: for an output of the graph (by number) the input (by number) that it replaces.
+        apart: make a native function of every step, to be run by itself.
+
+    Attributes:
+        lowered, arranged, assembly: what the stations of the compiler gave.
+        result_types: of the outputs that are returned.
+        runs: functions of a `Running` state, to be called in order: `__call__` does.
     """
 
-    def __init__(self, graph: Graph, updates: Mapping[int, int] | None = None) -> None:
+    def __init__(
+        self, graph: Graph, updates: Mapping[int, int] | None = None, *, apart: bool = False
+    ) -> None:
         self.graph = graph
         self.updates = dict(updates or {})
         self.lowered = lower(graph)
+        self.arranged = arranged(self.lowered, self.updates)
         self._types: dict[int, TensorType] = {ARENA: TensorType((0,), BYTE)}
         self._constants: dict[int, Array] = {}
-        arranged_steps = arranged(self.lowered, self.updates)
-        slots = self._slots(arranged_steps)
-        assembler = Assembler(arranged_steps, slots, host(), config.num_threads())
+        slots = self._slots(self.arranged)
+        assembler = Assembler(self.arranged, slots, host(), config.num_threads(), apart)
         self.assembly: Assembly = assembler.build()
-        self.arranged = arranged_steps
         self._arena = aligned_bytes(self.assembly.arena.size)
         self._library = engine.load(self.assembly.text, host())
-        single = len(self.assembly.segments) == 1
-        self._runs: list[_Native | Segment] = [
-            s if s.call is not None else self._native(s, single) for s in self.assembly.segments
+        self.result_types = [self._types[s] for s in self._outputs]
+        segments = self.assembly.segments
+        natives = [self._native(s, len(segments) == 1) for s in segments if s.call is None]
+        self._only = natives[0] if len(segments) == len(natives) == 1 else None
+        self._all_used = self._only is not None and [spec.slot for spec in self._only.specs] == [
+            *self._inputs,
+            *self._outputs,
+        ]
+        waiting = iter(natives)
+        self.runs: list[Callable[[Running], None]] = [
+            partial(self._enter, next(waiting)) if s.call is None else partial(self._refer, s.call)
+            for s in segments
         ]
 
-        self._results = [self._types[s] for s in self._outputs]
-        slots_of_call = [*self._inputs, *self._outputs]
-        self._all_used = [
-            [s.slot for s in run.specs] == slots_of_call
-            for run in self._runs
-            if isinstance(run, _Native)
-        ] == [True]
+    @property
+    def constants(self) -> list[Array]:
+        """The constant arrays that it holds."""
+        return list(self._constants.values())
 
     # -- slots
 
@@ -103,7 +127,7 @@ class Program:
 
     def _native(self, segment: Segment, single: bool) -> _Native:
         """The entry of a segment; what never changes is bound once."""
-        fixed = set(self._constants) | ({ARENA} if single else set())
+        fixed = {*self._constants, *([ARENA] if single else [])}
         written = {self.assembly.homes[k].slot for step in segment.steps for k in writes(step)}
         specs: list[ArgumentSpec] = []
         for slot in segment.slots:
@@ -113,7 +137,13 @@ class Program:
                     t = TensorType(self._arena.shape, BYTE)
                 specs.append(ArgumentSpec(slot, t.dtype, t.shape, slot in written))
         short = self.work() < SHORT_WORK
-        context = Context(len(self._types), tuple(specs), parallel=segment.parallel, short=short)
+        context = Context(
+            len(self._types),
+            tuple(specs),
+            parallel=segment.parallel,
+            short=short,
+            threads_at_most=config.num_threads(),
+        )
         for slot in segment.slots:
             if slot in self._constants:
                 context.bind(slot, self._constants[slot])
@@ -131,10 +161,10 @@ class Program:
 
     def enter(self, arguments: list[Array]) -> list[Array] | None:
         """The outputs, if the program is one native function and all arguments fit as they are."""
-        run = self._runs[0] if len(self._runs) == 1 else None
-        if not isinstance(run, _Native):
+        run = self._only
+        if run is None:
             return None
-        results = [np.empty(t.shape, t.dtype) for t in self._results]
+        results = [np.empty(t.shape, t.dtype) for t in self.result_types]
         if self._all_used:
             code = run.entry(*arguments, *results)
         else:
@@ -155,41 +185,46 @@ class Program:
 
     def __call__(self, arguments: Sequence[Array]) -> list[Array]:
         """Run on arrays of exactly the types of the graph's inputs."""
+        state = self.start(arguments)
+        for run in self.runs:
+            run(state)
+        return state.results
+
+    def start(self, arguments: Sequence[Array]) -> Running:
+        """The state of a call in which nothing has run."""
+        results = [np.empty(t.shape, t.dtype) for t in self.result_types]
         table: dict[int, Any] = dict(self._constants)
         table.update(zip(self._inputs, arguments, strict=True))
-        results: list[Array] = []
-        for slot in self._outputs:
-            t = self._types[slot]
-            results.append(np.empty(t.shape, t.dtype))
-            table[slot] = results[-1]
-        if len(self._runs) > 1:
+        table.update(zip(self._outputs, results, strict=True))
+        if len(self.runs) > 1:
             table[ARENA] = aligned_bytes(self.assembly.arena.size)
-        for run in self._runs:
-            if isinstance(run, _Native):
-                self._enter(run, table, arguments)
-            else:
-                self._refer(run, table)
-        return results
+        return Running(table, arguments, results)
 
-    def _enter(self, run: _Native, table: dict[int, Any], arguments: Sequence[Array]) -> None:
-        while True:
-            code = run.entry(*[table[s.slot] for s in run.specs])
-            if code is None:
-                break
-            if code >= 0:
-                spec = run.specs[code]
-                table[spec.slot] = fitting(spec, np.asarray(table[spec.slot]))
-                continue
-            self._fail(code, arguments)
+    def _enter(self, run: _Native, state: Running) -> None:
+        """Run a native segment, on copies of arguments that do not fit."""
+        table = state.table
+        while (code := run.entry(*[table[s.slot] for s in run.specs])) is not None:
+            if code < 0:
+                self._fail(code, state.arguments)
+            spec = run.specs[code % len(run.specs)]
+            given = np.asarray(table[spec.slot])
+            if code < len(run.specs):
+                table[spec.slot] = fitting(spec, given)
+            elif spec.writeable:
+                raise AliasError(
+                    f"two arguments that the program writes to share memory: {given.dtype} "
+                    f"{list(given.shape)}; give each its own array"
+                )
+            else:
+                table[spec.slot] = given.copy()
         for slot in run.written:
-            own = arguments[self._inputs.index(slot)]
+            own = state.arguments[self._inputs.index(slot)]
             if table[slot] is not own:
                 np.copyto(own, table[slot])
 
-    def _refer(self, run: Segment, table: dict[int, Any]) -> None:
+    def _refer(self, call: Call, state: Running) -> None:
         """Evaluate a node by its reference on views of the program's memory."""
-        assert run.call is not None
-        node = run.call.node
+        node, table = call.node, state.table
         with np.errstate(all="ignore"):
             operands = [self._read(v, table) for v in node.inputs]
             found: Any = node.primitive.reference(*operands, **node.params)
@@ -233,7 +268,7 @@ def aligned_bytes(size: int) -> Array:
 
 def _plain(array: Array) -> Array:
     """A constant as kernels read it."""
-    return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
+    return np.asarray(array, array.dtype.newbyteorder("="), order="C")
 
 
 def compile_graph(graph: Graph, updates: Mapping[int, int] | None = None) -> Program:

@@ -28,8 +28,8 @@ _SCRATCH = 1 << 15  # bytes of scratch that stay in the nearest cache
 _PARALLEL = 8000  # about 2 microseconds: from here on threads are worth their barrier
 
 
-def scheduled(kernel: LoopKernel) -> LoopKernel:
-    """The kernel with its cheapest schedule."""
+def chosen(kernel: LoopKernel, parallel: bool) -> LoopKernel:
+    """The kernel with its cheapest schedule; threads share it if `parallel` allows it."""
     outer, rank = kernel.outer, len(kernel.extents)
     axes: list[int | None] = [None, *range(max(outer - 1, 0), rank)]
     cost, vector = min(
@@ -37,7 +37,7 @@ def scheduled(kernel: LoopKernel) -> LoopKernel:
         key=lambda pair: pair[0],
     )
     unroll = 1 if vector is None else _unroll(kernel, vector)
-    return replace(kernel, schedule=Schedule(vector, unroll, cost >= _PARALLEL))
+    return replace(kernel, schedule=Schedule(vector, unroll, parallel and cost >= _PARALLEL))
 
 
 def _allowed(kernel: LoopKernel, axis: int | None) -> bool:

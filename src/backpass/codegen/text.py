@@ -1,8 +1,9 @@
 """LLVM text under construction: one function, and one module of functions.
 
-A register is `Reg(name, dtype, width)`: `width` lanes of a NumPy dtype, width 1 being a plain scalar.
-Booleans are i1 in registers and i8 (0 or 1) in memory. Constants are registers too: their `name` is
-the literal. Every instruction goes through `Function.emit`, so that text is only ever appended.
+A register is `Reg(name, dtype, width)`: `width` lanes of a NumPy dtype, width 1 being a plain
+scalar. Booleans are i1 in registers and i8 (0 or 1) in memory. Constants are registers too: their
+`name` is the literal. Every instruction goes through `Function.emit`, so that text is only ever
+appended.
 """
 
 from __future__ import annotations

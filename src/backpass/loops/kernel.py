@@ -2,10 +2,10 @@
 
 A LoopKernel visits a domain of `extents`. Its first `outer` axes are the outer loops, whose
 iterations are independent of each other; the rest are the inner loops. Its stages run one after the
-other in each outer iteration: a stage with `loops` runs its ops for every point of the inner axes, one
-without runs them once. Every op is one SSA value, numbered through the whole kernel. A value of a
-looping stage is an element value and is seen in that stage alone; a value of a stage without loops,
-and the result of a reduction, is a row value and is seen in all later stages.
+other in each outer iteration: a stage with `loops` runs its ops for every point of the inner axes,
+one without runs them once. Every op is one SSA value, numbered through the whole kernel. A value of
+a looping stage is an element value and is seen in that stage alone; a value of a stage without
+loops, and the result of a reduction, is a row value and is seen in all later stages.
 
 So a softmax is three looping stages over a row, a batch norm the same over columns, a map one
 looping stage, and a scalar program one stage without loops. Invariant: nothing here knows LLVM, and
@@ -47,8 +47,8 @@ class Buffer:
 class Access:
     """The element `offset + sum(stride * index)` of a buffer; one stride for each kernel axis.
 
-    In a stage without loops, and of a scratch buffer in the outer axes, the strides of the axes that
-    are not visited are 0.
+    In a stage without loops, and of a scratch buffer in the outer axes, the strides of the axes
+    that are not visited are 0.
     """
 
     buffer: int
@@ -60,8 +60,8 @@ class Access:
 class Indexed:
     """An access whose last part is data: `access + sum(stride * wrap(args[k], extent))`.
 
-    Index k is wrapped once where negative. Out of 0..extent it sets the kernel's status to 1, and the
-    element read is that of index 0; nothing outside the buffer is touched.
+    Index k is wrapped once where negative. Out of 0..extent it sets the kernel's status to 1, and
+    the element read is that of index 0; nothing outside the buffer is touched.
     """
 
     access: Access
@@ -73,15 +73,19 @@ class Indexed:
 class Op:
     """One SSA value. `code` is one of:
 
-    - `load` (param: Access; with one boolean arg, a guard: where it is False nothing is read, and the
+    - `load` (param: Access; with one boolean arg, a guard: where it is False nothing is read, and
+      the
       value is 0), `load_at` (param: Indexed; args: int64 indices), `store` (param: Access;
       one arg; its value is not used),
     - `const` (param: a Python number), `index` (param: an axis; int64),
-    - `reduce` (param: "sum", "prod", "max", "min", "any", "all"; one arg): a row value, ready after its
+    - `reduce` (param: "sum", "prod", "max", "min", "any", "all"; one arg): a row value, ready after
+      its
       stage; max and min give NaN if any element is NaN,
-    - `scan` (param: "sum", "prod"; one arg): the running reduction along the last inner axis, itself
+    - `scan` (param: "sum", "prod"; one arg): the running reduction along the last inner axis,
+      itself
       included; an element value,
-    - `wrap` (param: an extent; one int64 arg): an index, counted from the end where it is negative; out
+    - `wrap` (param: an extent; one int64 arg): an index, counted from the end where it is negative;
+      out
       of range the status becomes 1 and the value 0,
     - `acc`: in the epilogue of a Gemm, the product at this place,
     - the name of an elementwise primitive (`add`, `exp`, `select`, `cast`, ...; see
@@ -149,10 +153,10 @@ class LoopKernel:
 class Gemm:
     """c[b, i, j] = sum over k of x[b, i, k] * y[b, k, j], and what is done with it.
 
-    The axes of its accesses are (batch, row, column, depth): `x` has stride 0 along columns, `y` along
-    rows. `epilogue` is one run of ops over (batch, row, column), axes 0, 1, 2, in which `acc` is the
-    product; it must store something. Its loads may not read what its stores write, except at the same
-    element.
+    The axes of its accesses are (batch, row, column, depth): `x` has stride 0 along columns, `y`
+    along rows. `epilogue` is one run of ops over (batch, row, column), axes 0, 1, 2, in which `acc`
+    is the product; it must store something. Its loads may not read what its stores write, except at
+    the same element.
     """
 
     name: str
@@ -173,8 +177,8 @@ class ScatterAdd:
     """out[wrap(indices[n]), :] += updates[n, :] for n in order; out is set to zeros first.
 
     `indices` are k buffers of `count` int64 each, over the leading `extents` of out; `width` is the
-    number of elements below them. Threads own columns or ranges of rows, so each sum has the order of
-    n. An index out of range sets the status to 1 and adds nothing.
+    number of elements below them. Threads own columns or ranges of rows, so each sum has the order
+    of n. An index out of range sets the status to 1 and adds nothing.
     """
 
     name: str

@@ -252,7 +252,7 @@ def _check_pair(domain: _Domain, writer: int, other: int) -> None:
     where = f"{domain.where(other, op)} and the store {writer}"
     same = op.code != "load_at" and op.param == store.param
     together = domain.stages[writer] == domain.stages[other]
-    if (same and together) or _disjoint(domain, writer, other):
+    if same or _disjoint(domain, writer, other):  # no other iteration stores at that element
         return
     _require(not together, f"{where}: other elements of one buffer in one stage")
     a, b = _access(store), _access(op)

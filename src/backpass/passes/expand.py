@@ -1,8 +1,9 @@
 """What the compiler has no kernel of its own for, written with what it has.
 
 - a product with one row, one column or a depth of one becomes multiplications and a sum, which fuse
-  with what is around them;
-- reading (or adding at) one place in each row becomes a comparison with the row's positions;
+  with what is around them; one of depth zero is zero;
+- reading (or adding at) one place in each row becomes a comparison with the row's positions; a sum
+  of nothing is zero;
 - argmax and argmin become two folds;
 - folds over axes of extent 1 become reshapes.
 """
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from backpass.ir import Graph, Lowering, Node, Primitive, Value, constant
+from backpass.ir import Graph, Lowering, Node, Primitive, TensorType, Value, constant
 from backpass.ir.graph import made
 from backpass.passes.rewrite import rewrite
 from backpass.prims import elementwise as el
@@ -29,7 +30,8 @@ ONE_HOT = 4096  # positions of a row that are compared rather than read at an in
 
 
 def expand(graph: Graph) -> Graph:
-    """Before: `%2 = contract(%0, %1)` of a matrix and a vector. After: `broadcast`, `mul`, `sum`."""
+    """Before: `%2 = contract(%0, %1)` of a matrix and a vector. After: `broadcast`, `mul`,
+    `sum`."""
     return rewrite(graph, _rule)
 
 
@@ -74,9 +76,11 @@ def _product(node: Node) -> Answer:
     x_free = [i for i in range(x.ndim) if i not in (*p["x_batch"], *p["x_sum"])]
     y_free = [i for i in range(y.ndim) if i not in (*p["y_batch"], *p["y_sum"])]
     rows, columns, depth = _extent(x, x_free), _extent(y, y_free), _extent(x, p["x_sum"])
+    if not depth:
+        return (_zeros(node.types[0]),)
     if min(rows, columns, depth) > 1 and x.dtype.name in ("float32", "float64"):
         return None
-    if not node.types[0].size or not depth or x.dtype.kind not in "fiu" or x.dtype.itemsize < 4:
+    if not node.types[0].size or x.dtype.kind not in "fiu" or x.dtype.itemsize < 4:
         return None
     x = _in_order(x, (*p["x_batch"], *x_free, *p["x_sum"]), node)
     y = _in_order(y, (*p["y_batch"], *y_free, *p["y_sum"]), node)
@@ -112,6 +116,10 @@ def _fold(node: Node) -> Answer:
 
 def _number(number: Any, like: Value) -> Value:
     return constant(ru.full_like(like, number))
+
+
+def _zeros(t: TensorType) -> Value:
+    return constant(np.broadcast_to(np.zeros((), t.dtype), t.shape))
 
 
 def _single_axis(indices: Sequence[Value], shape: Sequence[int]) -> int | None:
@@ -162,8 +170,10 @@ def _gather(node: Node) -> Answer:
 def _scatter(node: Node) -> Answer:
     updates, *indices = node.inputs
     shape = node.types[0].shape
+    if not updates.type.size:
+        return (_zeros(node.types[0]),)
     axis = _single_axis(indices, shape)
-    if axis is None or not node.types[0].size:
+    if axis is None:
         return None
     chosen = _at_index(node, indices[axis], shape, axis)
     row = tuple([i for i in range(len(shape)) if i != axis])

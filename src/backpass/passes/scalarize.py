@@ -1,10 +1,10 @@
 """Arrays of a few elements as that many scalars.
 
-A simulation written as a Python loop takes its state apart and puts it together again in every step:
-each slice, stack and sum of three numbers would be a kernel of its own. As scalars they are
-operations of one straight line of code, and what only moves elements is nothing at all. Invariant: a
-value is that of the reference; a sum of few is in the order of its elements; a zero that `pad` puts
-there is the neutral element of addition (a sum of -0.0 and it is -0.0, not 0.0).
+A simulation written as a Python loop takes its state apart and puts it together again in every
+step: each slice, stack and sum of three numbers would be a kernel of its own. As scalars they are
+operations of one straight line of code, and what only moves elements is nothing at all. Invariant:
+a value is that of the reference; a sum of few is in the order of its elements; a zero that `pad`
+puts there is the neutral element of addition (a sum of -0.0 and it is -0.0, not 0.0).
 """
 
 from __future__ import annotations
@@ -80,11 +80,7 @@ def _worthwhile(small: list[Node]) -> set[Node]:
         counts = gain.setdefault(root(node), [0, 0])
         counts[0] += node.primitive in KERNELS
         counts[1] += 0 if node.primitive in MOVES else _operations(node)
-    return {
-        node
-        for node in small
-        if (c := gain[root(node)])[0] >= LEAST and c[1] <= WORTH * c[0]
-    }
+    return {node for node in small if (c := gain[root(node)])[0] >= LEAST and c[1] <= WORTH * c[0]}
 
 
 def _operations(node: Node) -> int:
@@ -190,10 +186,10 @@ class _Scalars:
             return [self._sum([operands[0][i] for i in row], node) for row in rows]
         if node.primitive is contract:
             x, y = operands
-            rows = self._table(node, _products)
+            pairs: list[list[tuple[int, int]]] = self._table(node, _products)
             return [
                 self._sum([self._made(el.mul, (x[i], y[j]), node) for i, j in row], node)
-                for row in rows
+                for row in pairs
             ]
         return [self._scalar(node, args) for args in zip(*operands, strict=True)]
 

@@ -92,8 +92,8 @@ def _wrap_reference(index: Array, extent: int) -> Array:
     return np.where(index < 0, index + extent, index)
 
 
-# wrap_index(i): a position in an axis of `extent`, as NumPy counts it. The compiler writes reading at
-# an index with it; user code does not meet it.
+# wrap_index(i): a position in an axis of `extent`, as NumPy counts it. The compiler writes reading
+# at an index with it; user code does not meet it.
 wrap_index = Primitive(
     name="wrap_index",
     shape=lambda i, extent: (i,),

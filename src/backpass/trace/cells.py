@@ -306,11 +306,15 @@ class Stateful(Protocol):
         """Everything else that running it may depend on; equal answers mean the same program."""
         ...
 
-    def __backpass_version__(self) -> object | None:
-        """The same object as long as Cells and static part are the same; None where that cannot be
-        known without looking.
-        """
-        ...
+
+def version_of(x: Stateful) -> object | None:
+    """What stays the same object as long as x has the same Cells and static part.
+
+    It is what x says by the method `__backpass_version__`; None, where it has none or cannot know,
+    means that it must be looked at.
+    """
+    version = getattr(x, "__backpass_version__", None)
+    return None if version is None else version()
 
 
 def is_stateful(x: object) -> TypeGuard[Stateful]:

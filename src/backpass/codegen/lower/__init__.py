@@ -1,4 +1,5 @@
-"""Lowering: from a Graph to kernels and reference calls over named arrays. Start with `lower.py`."""
+"""Lowering: from a Graph to kernels and reference calls over named arrays. Start with
+`lower.py`."""
 
 from backpass.codegen.lower.lower import Call, Lowered, lower
 

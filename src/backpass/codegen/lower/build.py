@@ -98,7 +98,7 @@ def _joining(name: str, group: Group, folds: list[Node], chunks: int) -> Bound:
 
 def _scan(name: str, group: Group, stored: set[Node], node: Node) -> Bound:
     """A running fold: its axis is the inner loop, and goes backwards where it is reversed."""
-    axis, shape = node.params["axis"], node.types[0].shape
+    axis, shape = int(node.params["axis"]), node.types[0].shape
     extents, place = domain_of(shape)
     n = shape[axis]
     turned = list(place)
@@ -142,11 +142,11 @@ def _parts(node: Node) -> list[Part]:
     origin, ones = [0] * ndim, [1] * ndim
     if node.primitive.name == "concatenate":
         parts: list[Part] = []
-        at = 0
+        axis, at = int(params["axis"]), 0
         for v in node.inputs:
             starts = list(origin)
-            starts[params["axis"]] = at
-            at += v.shape[params["axis"]]
+            starts[axis] = at
+            at += v.shape[axis]
             parts.append((v, starts, ones))
         return parts
     if node.primitive.name == "pad":

@@ -1,9 +1,9 @@
 """From the nodes of a group to single operations on elements, as entries of a table.
 
-An entry is one operation at one point of the domain. It depends on some loop variables; what it reads
-and writes in memory is kept as Forms until the order of the loops is known. Entries are shared: an
-element is computed once in a kernel for each place at which it is needed. Next: `schedule.py` puts
-the entries into stages and the variables into loops.
+An entry is one operation at one point of the domain. It depends on some loop variables; what it
+reads and writes in memory is kept as Forms until the order of the loops is known. Entries are
+shared: an element is computed once in a kernel for each place at which it is needed. Next:
+`schedule.py` puts the entries into stages and the variables into loops.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from backpass.codegen.lower.groups import Group, is_map, is_view
+from backpass.codegen.lower.groups import Group, core, is_map, is_view, seen_at
 from backpass.codegen.lower.index import (
     Form,
     NotAffineError,
@@ -50,6 +50,16 @@ def key_of(v: Value) -> Key:
     if v.node is None:
         return v
     return v.node if len(v.node.types) == 1 else (v.node, v.index)
+
+
+def extent_of(key: Key) -> int:
+    """The number of elements of a value's array."""
+    if isinstance(key, Value):
+        return key.type.size
+    if isinstance(key, Node):
+        return key.types[0].size
+    assert not isinstance(key, Named)
+    return key[0].types[key[1]].size
 
 
 class MustStoreError(Exception):
@@ -166,7 +176,7 @@ class Elements:
         if node is None:
             return self._leaf(v, linear(place, v.shape, len(group.extents)))
         if group.places.get(node) == place and self._guard is None:
-            return self._member(node, place)
+            return self._member(node)
         if node in self.stored:
             return self.load(key_of(v), linear(place, v.shape, len(group.extents)), v.dtype)
         if is_map(node):
@@ -194,11 +204,40 @@ class Elements:
             return self.const(array[(0,) * array.ndim], array.dtype)
         return self.load(v, position, v.dtype)
 
-    def _member(self, node: Node, place: Place) -> int:
-        known = self._known.get(node)
-        if known is None:
-            known = self._known[node] = self._computed(node, place)
-        return known
+    def _member(self, node: Node) -> int:
+        """A member's entry, after those that it reads: a chain of members may be long."""
+        pending = [node]
+        while pending:
+            current = pending[-1]
+            missing = [] if current in self._known else self._members_read(current)
+            pending.extend(missing)
+            if not missing:
+                pending.pop()
+                if current not in self._known:
+                    self._known[current] = self._computed(current, self.group.places[current])
+        return self._known[node]
+
+    def _members_read(self, node: Node) -> list[Node]:
+        """The members without an entry that a member reads where they are computed."""
+        group, place, values = self.group, self.group.places[node], node.inputs
+        if node in group.sources:
+            place = group.sources[node]
+        elif node.primitive.lower is Lowering.GATHER:
+            values = node.inputs[1:]
+            place = place[: len(values[0].shape)] if values else ()
+        elif node.primitive.lower is not Lowering.ELEMENTWISE:
+            return []
+        found: list[Node] = []
+        for v in values:
+            c = core(v).node
+            if c is not None and c in group.places and c not in self._known:
+                try:
+                    seen = seen_at(v, place, group.extents)
+                except NotAffineError:
+                    continue
+                if seen == group.places[c]:
+                    found.append(c)
+        return found
 
     def _computed(self, node: Node, place: Place) -> int:
         dtype, inputs = node.types[0].dtype, node.inputs

@@ -1,7 +1,7 @@
 """Which nodes become one kernel: groups of nodes over one domain.
 
-A node joins the group of an input where it can read what the group computes at the same element, in a
-register; else it opens a group of its own. Groups are numbered as they are opened, and depend on
+A node joins the group of an input where it can read what the group computes at the same element, in
+a register; else it opens a group of its own. Groups are numbered as they are opened, and depend on
 lower numbers alone, so no cycle can arise; only a group that depends on no other may be read by a
 lower number, and from then on it is `sealed` and stays so. A reduction fixes the inner variables of
 its group; the group's other reductions must have the same. Next: `stored.py` (what crosses between
@@ -137,7 +137,7 @@ def is_row_of_scalars(node: Node) -> bool:
     return node.primitive is concatenate and all([v.type.size == 1 for v in node.inputs])
 
 
-NOWHERE = (Form(-1, ()),)  # the place of a row of scalars: it is read from memory alone
+NOWHERE: Place = (Form(-1, ()),)  # the place of a row of scalars: it is read from memory alone
 
 
 def core(v: Value) -> Value:
@@ -257,7 +257,10 @@ class Grouping:
             return False
         if any([g.number > group.number for g in read]) or (group.sealed and read != [group]):
             return False
-        if not all([self._at_hand(v, place, group) for v in node.inputs]):
+        values = self._read_in_place(node, group)
+        if values is None:
+            return False
+        if not all([self._at_hand(v, (Form(0, ()),) * v.ndim, group) for v in values]):
             return False
         self._join(node, group, place)
         return True
@@ -302,6 +305,8 @@ class Grouping:
         if v.node is None:
             return None
         place: Place | None = group.places[v.node]
+        if place == NOWHERE:
+            return None
         for node in reversed(chain):
             if place is None:
                 return None
@@ -314,16 +319,13 @@ class Grouping:
         return place
 
     def _readable(self, node: Node, place: Place, group: Group) -> bool:
-        """Whether all that the node reads of the group is at hand when it is computed at `place`."""
+        """Whether all that the node reads of the group is at hand when it is computed at
+        `place`."""
         if group.head is not None and variables(place) != variables(group.places[group.head]):
             return False
-        if node.primitive.lower in (Lowering.PAD, Lowering.GATHER):
-            sources = node.inputs[:1]
-            if any([c.node in group.places for c in map(core, sources)]):
-                return False
-            values = node.inputs[1:]
-        else:
-            values = node.inputs
+        values = self._read_in_place(node, group)
+        if values is None:
+            return False
         count = 1
         for v in variables(place):
             count *= group.extents[v]
@@ -331,14 +333,24 @@ class Grouping:
             return False
         return all([self._at_hand(v, place, group) for v in values])
 
+    def _read_in_place(self, node: Node, group: Group) -> tuple[Value, ...] | None:
+        """The inputs that are read at the node's own place; None if the others are the group's.
+
+        A padded array and the source of a gather are read anywhere.
+        """
+        if node.primitive.lower not in (Lowering.PAD, Lowering.GATHER):
+            return node.inputs
+        return None if core(node.inputs[0]).node in group.places else node.inputs[1:]
+
     def _at_hand(self, v: Value, place: Place, group: Group) -> bool:
         c = core(v)
         if c.node is None or c.node not in group.places:
             return True
-        if group.chunked() and group.is_row(c.node):
+        own = group.places[c.node]
+        if own == NOWHERE or (group.chunked() and group.is_row(c.node)):
             return False
         try:
-            return seen_at(v, place, group.extents) == group.places[c.node]
+            return seen_at(v, place, group.extents) == own
         except SplitError:
             raise
         except NotAffineError:

@@ -109,7 +109,9 @@ def divided(f: Form, divisor: int, extents: Extents) -> tuple[Form, Form]:
 
 
 def unravelled(position: Form, shape: Sequence[int], extents: Extents) -> Place:
-    """The place in an array of `shape` whose linear position is given."""
+    """The place in an array of `shape` whose position is given; the origin in an empty one."""
+    if 0 in shape:
+        return tuple([number(0, len(extents)) for _ in shape])
     place: list[Form] = []
     for n in reversed(shape):
         position, rest = divided(position, n, extents)
@@ -168,15 +170,14 @@ def onward(node: Node, place: Place, extents: Extents) -> Place | None:
     if node.primitive is barrier:
         return place
     if node.primitive is sh.transpose:
-        return tuple([place[axis] for axis in node.params["order"]])
+        order: tuple[int, ...] = node.params["order"]
+        return tuple([place[axis] for axis in order])
     if node.primitive is sh.reshape:
         position = linear(place, node.inputs[0].shape, len(extents))
         return unravelled(position, node.types[0].shape, extents)
-    if node.primitive is ru.broadcast and all(
-        [node.types[0].shape[a] == 1 for a in node.params["axes"]]
-    ):
+    axes: tuple[int, ...] = node.params.get("axes", ())
+    if node.primitive is ru.broadcast and all([node.types[0].shape[a] == 1 for a in axes]):
         rest = iter(place)
-        axes = node.params["axes"]
         zero = number(0, len(extents))
         return tuple([zero if i in axes else next(rest) for i in range(len(node.types[0].shape))])
     return None

@@ -1,10 +1,10 @@
 """From a product and the maps that follow it to a Gemm, its epilogue included.
 
-The axes of a product are four: batch, rows, columns, depth. Where the variables of one of them do not
-lie in memory as one run with one stride, the operand is copied into order first (`MustCopyError`), and
-where that is so only for what the epilogue reads or writes, the epilogue is a kernel of its own.
-Transposed operands are only strides; rows and columns change places where the epilogue's memory runs
-along the rows.
+The axes of a product are four: batch, rows, columns, depth. Where the variables of one of them do
+not lie in memory as one run with one stride, the operand is copied into order first
+(`MustCopyError`), and where that is so only for what the epilogue reads or writes, the epilogue is
+a kernel of its own. Transposed operands are only strides; rows and columns change places where the
+epilogue's memory runs along the rows.
 """
 
 from __future__ import annotations
@@ -123,12 +123,7 @@ class Product:
         return True if ok else None
 
     def _one_run(self, axes: list[int], form: Form) -> bool:
-        return all(
-            [
-                form.coefs[a] == form.coefs[b] * self.extents[b]
-                for a, b in pairwise(axes)
-            ]
-        )
+        return all([form.coefs[a] == form.coefs[b] * self.extents[b] for a, b in pairwise(axes)])
 
     def _three(self, form: Form, order: Sequence[int]) -> Form:
         """A form over (batch, row, column, depth), classes in `order`."""
@@ -186,7 +181,8 @@ class Product:
         return Bound(kernel, tuple(buffers.keys), multiplied)
 
     def _runs_along_rows(self, entries: Sequence[Entry]) -> bool:
-        """Whether the epilogue's memory lies side by side along the rows rather than the columns."""
+        """Whether the epilogue's memory lies side by side along the rows rather than the
+        columns."""
         balance = 0
         for e in entries:
             if isinstance(e.param, Spot):

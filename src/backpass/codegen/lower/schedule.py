@@ -2,21 +2,24 @@
 
 The choice follows from shapes and strides alone. Lanes go along the variable in which most of the
 memory lies side by side; variables whose accesses are one run are joined; long runs are cut into
-blocks, which threads share. `stages.py` then says what runs when.
+blocks, which threads share. `stages.py` then says what runs when, and `codegen/schedule.py` how
+many vectors at once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Any
 
 import numpy as np
 
-from backpass.codegen.lower.elements import Entry, Key, Named, Spot
+from backpass.codegen.lower.elements import Entry, Key, Named, Spot, extent_of
 from backpass.codegen.lower.index import Form, bounds
 from backpass.codegen.lower.stages import Stages
 from backpass.codegen.lower.stored import COSTS
+from backpass.codegen.schedule import chosen
 from backpass.loops import (
     LANES,
     Access,
@@ -26,7 +29,6 @@ from backpass.loops import (
     Kernel,
     LoopKernel,
     Op,
-    Schedule,
     Space,
     Stage,
 )
@@ -34,7 +36,6 @@ from backpass.loops import (
 BLOCK = 2048  # elements of a long run that one thread works on at a time
 PARALLEL_WORK = 1 << 16  # operations below which threads do not pay
 CHUNK = 4096  # elements of one part of a long reduction
-NARROW = 8  # an extent along which lanes would mostly idle
 INT64 = np.dtype(np.int64)
 
 
@@ -142,30 +143,25 @@ def scheduled(
     """The kernel of a group whose reductions are over `inner` (None: it has none)."""
     loops = Loops(tuple(extents), tuple(entries), 0)
     if not extents:
-        return _assembled(name, loops, None, Schedule())
+        return _assembled(name, loops, None)
     axes = range(len(extents))
     running = any([e.code == "scan" for e in entries])
     candidates = [v for v in axes if not running or v not in (inner or ())]
     if not candidates:
-        loops = replace(loops, outer=0)
-        return _assembled(name, loops, None, Schedule())
+        return _assembled(name, loops, None)
     lanes = vector_axis(loops, candidates)
     if inner is None:
         loops = joined(permuted(loops, [*[v for v in axes if v != lanes], lanes], 0))
         loops = replace(loops, outer=len(loops.extents) - 1)
-        vector_inner = True
     else:
         key = [v for v in axes if v != lanes and v not in inner]
         folded = [v for v in axes if v != lanes and v in inner]
-        vector_inner = lanes in inner
-        order = [*key, *folded, lanes] if vector_inner else [*key, lanes, *folded]
+        order = [*key, *folded, lanes] if lanes in inner else [*key, lanes, *folded]
         loops = joined(permuted(loops, order, len(extents) - len(inner)))
-    parallel = work(loops) >= PARALLEL_WORK
     clip = None
-    if inner is None and loops.extents[-1] >= 2 * BLOCK and parallel:
+    if inner is None and loops.extents[-1] >= 2 * BLOCK and work(loops) >= PARALLEL_WORK:
         loops, clip = cut(loops, len(loops.extents) - 1, BLOCK)
-    vector = len(loops.extents) - 1 if vector_inner else loops.outer - 1
-    return _assembled(name, loops, clip, Schedule(vector, 1, parallel and loops.outer > 0))
+    return _assembled(name, loops, clip)
 
 
 def partial(
@@ -196,11 +192,7 @@ def partial(
         order = [*range(rows - 1), rows, rows - 1, *range(rows + 1, len(loops.extents))]
         loops = permuted(loops, order, loops.outer)
         clip = None if clip is None else replace(clip, outer=rows - 1)
-        vector = rows
-    else:
-        vector = len(loops.extents) - 1
-    schedule = Schedule(vector, 1, work(loops) >= PARALLEL_WORK)
-    return _assembled(name, loops, clip, schedule), chunks
+    return _assembled(name, loops, clip), chunks
 
 
 def _spread(e: Entry, axis: int, chunks: int) -> Entry:
@@ -217,7 +209,8 @@ def _is_partial(key: Key) -> bool:
     return isinstance(key, Named) and key.kind == "partial"
 
 
-def _assembled(name: str, loops: Loops, clip: Clip | None, schedule: Schedule) -> Bound:
+def _assembled(name: str, loops: Loops, clip: Clip | None) -> Bound:
+    """The kernel over these axes, scheduled."""
     stages = Stages(loops.entries, loops.extents, len(loops.extents) - loops.outer)
     buffers = Buffers(loops.extents, clip)
     numbers: dict[int, int] = {}
@@ -231,10 +224,9 @@ def _assembled(name: str, loops: Loops, clip: Clip | None, schedule: Schedule) -
                 ops_made += 1
             numbers[n] = ops_made - 1
         made.append(Stage(looping, tuple(ops)))
-    kernel = LoopKernel(
-        name, tuple(buffers.found), loops.extents, loops.outer, tuple(made), clip, schedule
-    )
-    return Bound(kernel, tuple(buffers.keys), work(loops))
+    kernel = LoopKernel(name, tuple(buffers.found), loops.extents, loops.outer, tuple(made), clip)
+    shared = work(loops) >= PARALLEL_WORK and prod(loops.extents[: loops.outer]) > 1
+    return Bound(chosen(kernel, shared), tuple(buffers.keys), work(loops))
 
 
 class Buffers:
@@ -254,9 +246,9 @@ class Buffers:
         if not isinstance(e.param, Spot):
             return [Op(e.code, args, e.dtype, e.param)]
         spot = e.param
-        access = Access(
-            self.place(e.dtype, spot, e.code == "store"), spot.form.constant, spot.form.coefs
-        )
+        guarded = e.code == "load" and bool(e.args)
+        number = self.place(e.dtype, spot, e.code == "store", guarded)
+        access = Access(number, spot.form.constant, spot.form.coefs)
         if e.code == "load_at":
             return [Op(e.code, args, e.dtype, Indexed(access, spot.strides, spot.extents))]
         return [Op(e.code, args, e.dtype, access)]
@@ -278,8 +270,8 @@ class Buffers:
             at = first + len(ops) - 1
         return ops
 
-    def place(self, dtype: np.dtype[Any], spot: Spot, written: bool) -> int:
-        """The number of the buffer that holds a spot."""
+    def place(self, dtype: np.dtype[Any], spot: Spot, written: bool, guarded: bool = False) -> int:
+        """The number of the buffer that holds a spot; a guarded one may lie outside of it."""
         key = spot.key
         if key not in self._places:
             scratch = isinstance(key, Named) and key.kind == "scratch"
@@ -290,7 +282,8 @@ class Buffers:
                 self.keys.append(key)
         place = self._places[key]
         b = self.found[place]
-        size = max(b.size, self._end(spot))
+        end = self._end(spot)
+        size = max(b.size, min(end, extent_of(key)) if guarded else end)
         self.found[place] = replace(b, size=size, written=b.written or written)
         return place
 

@@ -2,8 +2,8 @@
 
 Level 2t + 1 is the looping stage t, level 2t + 2 the stage without loops after it, level 0 the one
 before the first. A value that does not depend on an inner axis has an even level, all others an odd
-one; a reduction is ready one level after what it folds. An element value that a later stage needs is
-computed there again if that is cheap, read back if it was stored, else kept in scratch.
+one; a reduction is ready one level after what it folds. An element value that a later stage needs
+is computed there again if that is cheap, read back if it was stored, else kept in scratch.
 """
 
 from __future__ import annotations
@@ -64,6 +64,7 @@ class Stages:
         found: list[bool] = []
         for e in self.entries:
             own = e.form is not None and any([v >= self.first_inner for v in used(e.form)])
+            own |= e.code == "scan"  # of a number, too
             found.append(e.code != "reduce" and (own or any([found[a] for a in e.args])))
         return found
 

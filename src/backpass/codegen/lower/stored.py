@@ -91,9 +91,10 @@ def _cheap(node: Node, stored: set[Node]) -> bool:
 
 
 def _reads_in_disorder(reader: Node, read: Node) -> bool:
-    """Whether the reader's place in a view of `read` is no affine one, so that it must be memory."""
+    """Whether the reader's place in a view of `read` is no affine one, so that it must be
+    memory."""
     extents, place = domain_of(reader.types[0].shape)
-    if not is_map(reader):
+    if not is_map(reader) or not reader.types[0].size:
         return False
     for v in reader.inputs:
         if core(v).node is read and v.shape == reader.types[0].shape:

@@ -1,0 +1,139 @@
+"""Plan: what a program will do, before it runs: its kernels, its memory, its arithmetic.
+
+Counted from the kernels as they are: a product counts two operations a multiply-add, an elementwise
+operation one. Bytes are those of the arrays that a kernel reads and writes, each once, so what
+stays in a cache between kernels counts again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+from backpass.codegen.arrange import Step
+from backpass.codegen.lower.lower import Call
+from backpass.codegen.program import Program
+from backpass.ir import show
+from backpass.loops import Gemm, LoopKernel, Op, Space
+from backpass.loops.show import show as show_kernel
+
+_NO_WORK = frozenset({"load", "load_at", "store", "const", "index", "wrap", "acc", "cast"})
+
+
+@dataclass(frozen=True, slots=True)
+class KernelPlan:
+    """One step of a program.
+
+    Attributes:
+        name: its name in this program; equal kernels share machine code (`function`).
+        kind: "product", "loops", "scatter" or "reference" (a call of NumPy or SciPy).
+        shape: of its domain; a product's is (batch, rows, columns, depth).
+        flops: floating-point operations.
+        bytes: bytes of what it reads and writes.
+        parallel: whether threads share it.
+        text: the kernel itself.
+    """
+
+    name: str
+    kind: str
+    function: str
+    shape: tuple[int, ...]
+    flops: int
+    bytes: int
+    parallel: bool
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one call of a jitted function does.
+
+    Attributes:
+        peak_bytes: memory that a call needs besides its arguments: arena, results, constants.
+        arena_bytes, result_bytes, constant_bytes: its parts.
+        flops, bytes: sums over the kernels.
+        kernels: in the order in which they run.
+        before, after: the graph as traced and simplified, and as it was lowered, as text.
+    """
+
+    peak_bytes: int
+    arena_bytes: int
+    result_bytes: int
+    constant_bytes: int
+    flops: int
+    bytes: int
+    kernels: tuple[KernelPlan, ...]
+    before: str
+    after: str
+
+    def __str__(self) -> str:
+        rows = [
+            f"{len(self.kernels)} kernels, {_count(self.flops)}FLOP, {_count(self.bytes)}B moved",
+            f"memory: {self.peak_bytes:,} bytes (arena {self.arena_bytes:,}, results "
+            f"{self.result_bytes:,}, constants {self.constant_bytes:,})",
+        ]
+        for k in self.kernels:
+            threads = "threads" if k.parallel else ""
+            rows.append(
+                f"  {k.name:<8} {k.kind:<10} {'x'.join(map(str, k.shape)) or 'scalar':<22} "
+                f"{_count(k.flops):>8}FLOP {_count(k.bytes):>8}B  {threads}".rstrip()
+            )
+        return "\n".join(rows)
+
+
+def plan_of(program: Program) -> Plan:
+    """The plan of a program."""
+    kernels = tuple([_kernel_plan(step, program) for step in program.arranged.steps])
+    arena = program.assembly.arena.size
+    results = sum([t.nbytes for t in program.result_types])
+    constants = sum([a.nbytes for a in program.constants])
+    return Plan(
+        arena + results + constants,
+        arena,
+        results,
+        constants,
+        sum([k.flops for k in kernels]),
+        sum([k.bytes for k in kernels]),
+        kernels,
+        show(program.graph),
+        show(program.lowered.graph),
+    )
+
+
+def _kernel_plan(step: Step, program: Program) -> KernelPlan:
+    if isinstance(step, Call):
+        node = step.node
+        types = [*[v.type for v in node.inputs], *node.types]
+        moved = sum([t.nbytes for t in types])
+        text = f"{node.primitive.name}({', '.join([str(v.type) for v in node.inputs])})"
+        shape = node.types[0].shape
+        return KernelPlan(node.primitive.name, "reference", "", shape, 0, moved, False, text)
+    kernel = step.kernel
+    moved = sum([b.size * b.dtype.itemsize for b in kernel.buffers if b.space is Space.MEMORY])
+    function, text = program.assembly.names[kernel.name], show_kernel(kernel)
+    if isinstance(kernel, Gemm):
+        shape = (kernel.batch, kernel.rows, kernel.columns, kernel.depth)
+        flops = 2 * prod(shape) + prod(shape[:3]) * _operations(kernel.epilogue)
+        parallel, kind = kernel.parallel, "product"
+    elif isinstance(kernel, LoopKernel):
+        shape, flops = kernel.extents, 0
+        rows = prod(shape[: kernel.outer])
+        for stage in kernel.stages:
+            flops += (prod(shape) if stage.loops else rows) * _operations(stage.ops)
+        parallel, kind = kernel.schedule.parallel, "loops"
+    else:
+        shape, flops = (kernel.count, kernel.width), kernel.count * kernel.width
+        parallel, kind = kernel.parallel, "scatter"
+    return KernelPlan(kernel.name, kind, function, shape, flops, moved, parallel, text)
+
+
+def _operations(ops: tuple[Op, ...]) -> int:
+    return len([op for op in ops if op.code not in _NO_WORK and op.dtype.kind == "f"])
+
+
+def _count(n: float) -> str:
+    for unit in ("", "K", "M", "G"):
+        if n < 1000:
+            return f"{n:.3g} {unit}"
+        n /= 1000
+    return f"{n:.3g} T"
