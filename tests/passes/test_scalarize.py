@@ -68,31 +68,27 @@ def test_a_loop_over_a_small_state_is_one_kernel() -> None:
     assert max([v.type.size for n in lower(graph).graph.nodes for v in n.outputs()]) <= 2
 
 
+# What a random program is made of: (x of 3, a of 3 x 3, a larger array) to the same.
+STATEMENTS: tuple[Any, ...] = (
+    lambda x, a, big: (np.stack([x[1], x[0], x[2] * 0.5]), a, big),
+    lambda x, a, big: (np.tanh(a @ x), a, big),
+    lambda x, a, big: (x - 0.1 * np.concatenate([x[1:], x[:1]]), a, big),
+    lambda x, a, big: (x[::-1] * np.sum(x[:2]) / (1.0 + np.sum(x * x)), a, big),
+    lambda x, a, big: (x, 0.5 * (a @ a.T) / (1.0 + np.sum(a**2)), big),
+    lambda x, a, big: (x + big[5:8] + np.sum(big) * 0.01, a, big),
+    lambda x, a, big: (x, a, big * 0.9 + np.sum(x) * 0.1),
+    lambda x, a, big: (np.where(x > 0.1, x, 0.3 * x) + a[0], a, big),
+    lambda x, a, big: (x + a.reshape(9)[2:5] * np.maximum(x, 0.2), a, big),
+)
+
+
 def mixed(r: np.random.Generator) -> Any:
-    """A program of many statements on small arrays, and a few larger ones."""
-    kinds = [0, *r.integers(0, 9, 30)]
+    """A program of many statements on small arrays, and a few on a larger one."""
+    chosen = [STATEMENTS[0], *[STATEMENTS[k] for k in r.integers(0, len(STATEMENTS), 30)]]
 
     def function(x: Any, a: Any, big: Any) -> Any:
-        for k in kinds:
-            match k:
-                case 0:
-                    x = np.stack([x[1], x[0], x[2] * 0.5])
-                case 1:
-                    x = np.tanh(a @ x)
-                case 2:
-                    x = x - 0.1 * np.concatenate([x[1:], x[:1]])
-                case 3:
-                    x = x[::-1] * np.sum(x[:2]) / (1.0 + np.sum(x * x))
-                case 4:
-                    a = 0.5 * (a @ a.T) / (1.0 + np.sum(a**2))
-                case 5:
-                    x = x + big[5:8] + np.sum(big) * 0.01
-                case 6:
-                    big = big * 0.9 + np.sum(x) * 0.1
-                case 7:
-                    x = np.where(x > 0.1, x, 0.3 * x) + a[0]
-                case _:
-                    x = x + a.reshape(9)[2:5] * np.maximum(x, 0.2)
+        for statement in chosen:
+            x, a, big = statement(x, a, big)
         return np.sum(x) + np.sum(a * a) + np.mean(big), x, big
 
     return function
@@ -102,6 +98,7 @@ def mixed(r: np.random.Generator) -> Any:
 def test_random_programs(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The rewritten graph has the values of the given one, the compiled program the eager ones."""
     monkeypatch.setattr(scalars, "LEAST", 1)
+    monkeypatch.setattr(scalars, "WORTH", 10_000)
     r = np.random.default_rng(seed)
     function = mixed(r)
     args = r.normal(size=3), 0.5 * r.normal(size=(3, 3)), r.normal(size=40)
