@@ -109,7 +109,7 @@ def test_random_programs(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     for found, expected in zip(
         evaluate(rewritten, list(args)), evaluate(graph, list(args)), strict=True
     ):
-        np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-13)
+        np.testing.assert_allclose(np.asarray(found), np.asarray(expected), rtol=1e-12, atol=1e-13)
     value, gradient = bp.jit(slope)(*args)
     expected_value, expected_gradient = slope(*args)
     assert_compiled(value, expected_value)
