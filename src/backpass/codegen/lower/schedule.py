@@ -35,6 +35,7 @@ from backpass.loops import (
 
 BLOCK = 2048  # elements of a long run that one thread works on at a time
 PARALLEL_WORK = 1 << 16  # operations below which threads do not pay
+LANE_BY_LANE = 12.0  # cost of a vector whose lanes do not lie side by side, which has one for 1
 CHUNK = 4096  # elements of one part of a long reduction
 INT64 = np.dtype(np.int64)
 
@@ -114,18 +115,16 @@ def cut(loops: Loops, axis: int, block: int) -> tuple[Loops, Clip | None]:
 
 
 def vector_axis(loops: Loops, candidates: Sequence[int]) -> int:
-    """The axis for the lanes: most unit strides, least waste in the last vector."""
-    scores: dict[int, float] = {}
+    """The axis for the lanes: least moved lane by lane, least waste in the last vector."""
+    costs: dict[int, float] = {}
     for axis in candidates:
-        n, score = loops.extents[axis], 0.01
+        n, cost = loops.extents[axis], 0.01
         for e in loops.entries:
             if isinstance(e.param, Spot):
                 c = abs(e.param.form.coefs[axis])
-                score += (2 if e.code == "store" else 1) * (
-                    1.0 if c == 1 else 0.3 if not c else 0.1
-                )
-        scores[axis] = score * n / (-(-n // LANES) * LANES)
-    return max(scores, key=lambda axis: (scores[axis], axis))
+                cost += 1.0 if c == 1 else 1.5 if not c else LANE_BY_LANE
+        costs[axis] = cost * (-(-n // LANES) * LANES) / n
+    return min(costs, key=lambda axis: (costs[axis], -axis))
 
 
 def work(loops: Loops) -> int:
