@@ -38,7 +38,7 @@ def simplify(graph: Graph) -> Graph:
 
 
 def _rule(node: Node) -> Answer:
-    if node.primitive in (custom, checkpointed):
+    if node.primitive in (custom, checkpointed) and node.params["count"]:
         return node.inputs[: node.params["count"]]
     rule = RULES.get(node.primitive)
     answer = rule(node) if rule is not None else None
