@@ -294,6 +294,8 @@ class Elements:
 
     def _gathered(self, node: Node, place: Place) -> int:
         """An element at integer positions in the leading axes."""
+        if self._guard is not None:  # a read at an index has no guard: the array is stored
+            raise MustStoreError(node)
         source, *indices = node.inputs
         lead = len(indices[0].shape) if indices else 0
         args = tuple([self._as_int64(self.element(i, place[:lead])) for i in indices])
@@ -305,8 +307,7 @@ class Elements:
         if source.node is not None and (is_view(source.node) or source.node not in self.stored):
             raise MustCopyError(node)
         spot = Spot(key_of(source), rest, strides[:k], source.shape[:k])
-        guard = () if self._guard is None else (self._guard,)
-        return self.add("load_at", (*args, *guard), node.types[0].dtype, spot)
+        return self.add("load_at", args, node.types[0].dtype, spot)
 
     def _as_int64(self, entry: int) -> int:
         if self.entries[entry].dtype == INT64:
