@@ -41,8 +41,9 @@ NEEDED_ELSEWHERE := peers or slow or browser
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
 
-demo: $(STAMP)-train ## install, train on the embedded digits, print the result and the report's path
+demo: $(STAMP)-train ## install, train on the embedded digits, print the result, the report's path and scikit-learn's time
 	$(BIN)/backpass train digits --output $(RUN) --overwrite
+	@$(PY) -m benchmarks.fit_step --digits
 
 test: $(STAMP)-test ## install the test extra and run the tests (ARGS="-k name" for some of them)
 	$(PYTEST) -n $(WORKERS) -m "not ($(NEEDED_ELSEWHERE))" $(ARGS)

@@ -29,7 +29,7 @@ from backpass.transforms.arguments import flat_outputs, is_zero_rank_array, weak
 from backpass.tree import Tree, flatten, unflatten
 
 if TYPE_CHECKING:
-    from backpass.codegen import Program
+    from backpass.codegen import Program, Series
 
 Function = Callable[..., Any]
 READY = 4  # signatures that a jitted function knows the short way for
@@ -63,6 +63,13 @@ class _Guard:
     version: object = None
     value: Any = None
     parts: tuple[_Guard, ...] = ()
+
+    def holds(self) -> bool:
+        """Whether the Modules and optimizers in it are there and of the same version."""
+        owner = None if self.owner is None else self.owner()
+        if self.owner is not None and (owner is None or version_of(owner) is not self.version):
+            return False
+        return all([g.holds() for g in self.parts])
 
 
 def _guard_of(x: Any) -> _Guard | None:
@@ -133,6 +140,41 @@ class _Ready:
         return results[0] if self.structure.kind is None else unflatten(self.structure, results)
 
 
+class BatchSeries:
+    """A jitted step that runs on one batch of rows after another, many in one native call.
+
+    Made by `Jitted.series`; the Modules and optimizers are those of that call.
+
+    Attributes:
+        at_most: how many batches to run in one call, so that it takes milliseconds.
+    """
+
+    def __init__(self, ready: _Ready, series: Series) -> None:
+        self._ready, self._series = ready, series
+        self.at_most = series.at_most
+
+    def holds(self) -> bool:
+        """Whether it is still what a call would run: nobody changed a mode, or froze a layer."""
+        ready = self._ready
+        same = ready.trainable == [c.trainable for c in ready.cells]
+        return same and all([g.holds() for g in ready.guards])
+
+    def takes(self, tables: Sequence[np.ndarray]) -> bool:
+        """Whether batches can be gathered from these tables: plain arrays of the batches' types."""
+        return self._series.takes(tables)
+
+    def __call__(self, tables: Sequence[np.ndarray], order: np.ndarray) -> tuple[int, Any]:
+        """Run a batch for each row of `order`, (count, rows) int64, of the tables, (N, ...) each.
+
+        Returns:
+            How many were run whole before one failed or said stop, which has changed nothing; and
+            what the step returns, with a new axis 0 for the batches.
+        """
+        cells = [c.array for c in self._ready.cells]
+        done, outputs = self._series(tables, order, cells)
+        return done, unflatten(self._ready.structure, outputs)
+
+
 class _ClosesOverTracedError(TracingError):
     """The function needs an outer transform beyond its arguments: it runs inside that one."""
 
@@ -180,6 +222,30 @@ class Jitted:
         if len(sure) == len(guards):
             others = [r for r in self._ready if r.is_alive()]
             self._ready = [_Ready(compiled, found, sure), *others][:READY]
+
+    def series(self, *args: Any, stop: Callable[[Any], Any] | None = None) -> BatchSeries | None:
+        """The same call as a `BatchSeries`: the arrays among `args` are batches to be filled.
+
+        Args:
+            args: as of a call; all arrays have the rows of a batch along axis 0.
+            stop: takes from what the step returns the boolean scalar whose False ends a series.
+
+        Returns:
+            None if it must be called batch by batch: it calls back into Python, or an argument is
+            of a kind that only a call can look at.
+        """
+        found = _Arguments(args, {}, ())
+        guards = [g for g in map(_guard_of, args) if g is not None]
+        if len(guards) < len(args) or self.static_argnums or is_bound() or found.traced():
+            return None
+        compiled = self._get(found)
+        if not compiled.program.single:
+            return None
+        places = unflatten(compiled.structure, list(range(len(compiled.program.result_types))))
+        series = _compiler().Series(
+            compiled.program, len(found.arrays), None if stop is None else stop(places)
+        )
+        return BatchSeries(_Ready(compiled, found, guards), series)
 
     def graph(self, *args: Any, **options: Any) -> Graph:
         """The graph that a call with these arguments runs, after the passes."""
@@ -412,4 +478,4 @@ def jit(function: Function | None = None, *, static_argnums: int | Sequence[int]
     return Jitted(function, static)
 
 
-__all__ = ["Jitted", "jit"]
+__all__ = ["BatchSeries", "Jitted", "jit"]

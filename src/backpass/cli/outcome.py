@@ -18,7 +18,7 @@ from backpass.data import NumberFeature
 from backpass.report import ModelRow, NormalizationRow, RunSummary
 from backpass.train import EarlyStopping, Trainer
 
-_BATCH = 1024
+_BATCH = 256
 _EPOCH = re.compile(r" since epoch \d+")
 _HELD_OUT = ("test", "validation", "train")
 

@@ -20,7 +20,7 @@ from backpass.errors import DataError
 from backpass.train import Trainer
 from backpass.wording import quote
 
-_BATCH = 1024
+_BATCH = 256
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -2,7 +2,8 @@
 
 `make_entry(library, step_name, context)` gives a callable of arrays, one for each ArgumentSpec. It
 looks at the array objects in native code, puts their data pointers into the context's slots, and
-runs the step, on the team if it is parallel. It returns
+runs the step, on the team if it is parallel. With one array more it runs the step many times: that
+array is the table of a series (`series.py`). It returns
 
     None    done
     i >= 0  argument i does not fit its spec, so nothing ran (`fitting` makes one that does); or,
@@ -185,7 +186,7 @@ class Context:
 
 def make_entry(library: engine.Library, step_name: str, context: Context) -> Entry:
     """The callable of a program; see the module. It keeps the library and the context's arrays."""
-    put(context.block, CONTEXT["step"], library.address(step_name))
+    put(context.block, CONTEXT["own_step"], library.address(step_name))
     context.keep("library", library)
     if not fast_entries_work():
         return _SlowEntry(context)
@@ -282,6 +283,7 @@ class _SlowEntry:
         _method()  # fills the services
         self.context = context
         self.enter = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)(_library().address("bp_enter"))
+        self.series = _library().address("bp_series")
         self.lock = threading.Lock()  # from "it is free" to "it is ours"
         self.words = (ctypes.c_uint64 * (context.block.size // 8)).from_address(context.address)
         self.busy = CONTEXT["busy"] // 8
@@ -310,8 +312,12 @@ class _SlowEntry:
             if not spec.fits(value):
                 return i
             self.words[slot_offset(spec.slot) // 8] = value.ctypes.data
-        if len(values) != len(specs):
+        series = values[len(specs) :]
+        if len(values) < len(specs) or len(series) > 1 or not _are_tables(series):
             return min(len(values), len(specs))
+        own = self.words[CONTEXT["own_step"] // 8]
+        self.words[CONTEXT["step"] // 8] = self.series if series else own
+        self.words[CONTEXT["series"] // 8] = series[0].ctypes.data if series else 0
         clashing = self._clash(values)
         if clashing is not None:
             return len(specs) + clashing
@@ -330,3 +336,7 @@ class _SlowEntry:
                     if some and max(begins[i], begins[j]) < last:
                         return i if b.writeable else j
         return None
+
+
+def _are_tables(values: tuple[Any, ...]) -> bool:
+    return all([type(value) is np.ndarray for value in values])

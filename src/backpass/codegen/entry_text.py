@@ -1,6 +1,8 @@
 """The LLVM text of the builtin `bp_entry(PyObject *self, PyObject *const *args, ssize_t n)`.
 
-`self` is the array whose memory is the program's CONTEXT. The fields of an array object are at
+`self` is the array whose memory is the program's CONTEXT. With
+one array more than the program has arguments, that array is the table of a series
+(`series_text.py`), which is then run in place of the step. The fields of an array object are at
 fixed distances from the end of its object header: data +0, rank +8, dimensions +16, descriptor +40,
 flags +48; in a descriptor, the byte order is at +10 and the type number at +12 (`entry.py` verifies
 it once). Invariant: from the check that the context is free to the mark that it is taken, and from
@@ -18,6 +20,7 @@ from backpass.codegen.runtime import (
     WRITES,
     fields,
 )
+from backpass.codegen.series_text import series_text
 
 ARGUMENT = {
     "slot": 0,
@@ -48,7 +51,7 @@ _FIELDS = {
 
 def entry_text(head: int) -> str:
     """The module; `head` is the size of an object header."""
-    text = "\n".join([_FIT, _CLASH, _ENTER, _ENTRY])
+    text = "\n".join([_FIT, _CLASH, _ENTER, series_text(), _ENTRY])
     for name, offset in _FIELDS.items():
         text = text.replace(name, str(head + offset))
     return text
@@ -240,6 +243,7 @@ entry:
   %data.at = getelementptr i8, ptr %self, i64 HEAD_DATA
   %context = load ptr, ptr %data.at
 {fields("context", CONTEXT, "services", "flags", "busy", "count", "arguments", "status")}
+{fields("context", CONTEXT, "step", "own_step", "series")}
   %services = load ptr, ptr %context.services
 {fields("services", SERVICES, "team", "start_team", "wait_until_free", "generation", "ndarray")}
 {fields("services", SERVICES, "call_no_args", "call_one_arg", "decref", "incref", "long", "none")}
@@ -311,9 +315,28 @@ bind:
   %i1 = add i64 %i, 1
   br label %next
 all:
+  %own = load ptr, ptr %context.own_step
   %exact = icmp eq i64 %nargs, %count
-  br i1 %exact, label %compare, label %code
+  br i1 %exact, label %compare, label %more
+more:
+  %count1 = add i64 %count, 1
+  %one.more = icmp eq i64 %nargs, %count1
+  br i1 %one.more, label %extra, label %code
+extra:
+  %series.at = getelementptr ptr, ptr %args, i64 %count
+  %series = load ptr, ptr %series.at
+  %series.type.at = getelementptr i8, ptr %series, i64 HEAD_TYPE
+  %series.type = load ptr, ptr %series.type.at
+  %is.table = icmp eq ptr %series.type, %ndarray
+  br i1 %is.table, label %series.of, label %code
+series.of:
+  %words.at = getelementptr i8, ptr %series, i64 HEAD_DATA
+  %words = load ptr, ptr %words.at
+  store ptr %words, ptr %context.series
+  br label %compare
 compare:
+  %step = phi ptr [%own, %all], [@bp_series, %series.of]
+  store ptr %step, ptr %context.step
   %writes.bit = and i64 %flags, {WRITES}
   %writes = icmp ne i64 %writes.bit, 0
   %any.moved = icmp ne i64 %dirty, 0
@@ -339,7 +362,8 @@ failed:
   %minus = sub i64 0, %status
   br label %code
 code:
-  %result = phi i64 [%i, %argument], [%i, %all], [%clash.code, %clash], [%minus, %failed]
+  %result = phi i64 [%i, %argument], [%i, %more], [%i, %extra],
+                    [%clash.code, %clash], [%minus, %failed]
   %long = load ptr, ptr %services.long
   %number = call ptr %long(i64 %result)
   ret ptr %number

@@ -66,6 +66,7 @@ class Program:
         lowered, arranged, assembly: what the stations of the compiler gave.
         result_types: of the outputs that are returned.
         runs: functions of a `Running` state, to be called in order: `__call__` does.
+        input_slots, output_slots: of the graph's inputs, and of the outputs that are returned.
     """
 
     def __init__(
@@ -82,13 +83,13 @@ class Program:
         self.assembly: Assembly = assembler.build()
         self._arena = aligned_bytes(self.assembly.arena.size)
         self._library = engine.load(self.assembly.text, host())
-        self.result_types = [self._types[s] for s in self._outputs]
+        self.result_types = [self._types[s] for s in self.output_slots]
         segments = self.assembly.segments
         natives = [self._native(s, len(segments) == 1) for s in segments if s.call is None]
         self._only = natives[0] if len(segments) == len(natives) == 1 else None
         self._all_used = self._only is not None and [spec.slot for spec in self._only.specs] == [
-            *self._inputs,
-            *self._outputs,
+            *self.input_slots,
+            *self.output_slots,
         ]
         waiting = iter(natives)
         self.runs: list[Callable[[Running], None]] = [
@@ -113,11 +114,11 @@ class Program:
             return found[key]
 
         inputs = self.lowered.graph.inputs
-        self._inputs = [add(v, v.type) for v in inputs]
-        self._outputs: list[int] = []
+        self.input_slots = [add(v, v.type) for v in inputs]
+        self.output_slots: list[int] = []
         for number, v in enumerate(self.lowered.graph.outputs):
             if number not in self.updates:
-                self._outputs.append(add(key_of(v), v.type))
+                self.output_slots.append(add(key_of(v), v.type))
         for step in steps.steps:
             for key in reads(step):
                 if isinstance(key, Value) and key not in found:
@@ -150,7 +151,7 @@ class Program:
             elif slot == ARENA and single:
                 context.bind(slot, self._arena)
         entry = make_entry(self._library, segment.name, context)
-        inputs = frozenset(self._inputs) & written
+        inputs = frozenset(self.input_slots) & written
         return _Native(entry, tuple(specs), frozenset(inputs))
 
     def work(self) -> int:
@@ -168,13 +169,40 @@ class Program:
         if self._all_used:
             code = run.entry(*arguments, *results)
         else:
-            table = dict(zip([*self._inputs, *self._outputs], [*arguments, *results], strict=True))
+            table = dict(
+                zip([*self.input_slots, *self.output_slots], [*arguments, *results], strict=True)
+            )
             code = run.entry(*[table[s.slot] for s in run.specs])
         if code is None:
             return results
         if code >= 0:
             return None
         self._fail(code, arguments)
+
+    @property
+    def single(self) -> bool:
+        """Whether it is one native function, without reference calls."""
+        return self._only is not None
+
+    def uses(self, slot: int) -> bool:
+        """Whether the one native function has the array of a slot as an argument."""
+        return self._only is not None and slot in [spec.slot for spec in self._only.specs]
+
+    def enter_series(self, inputs: list[Array], firsts: list[Array], table: Array) -> None:
+        """Run the one native function as `table` says; `firsts` are the first batch's results.
+
+        What ends the run early is no error here: the caller sees in the table how far it came.
+
+        Raises:
+            ValueError: an argument is not as the program needs it.
+        """
+        assert self._only is not None
+        given = dict(zip([*self.input_slots, *self.output_slots], [*inputs, *firsts], strict=True))
+        specs = self._only.specs
+        code = self._only.entry(*[given[s.slot] for s in specs], table)
+        if code is not None and code >= 0:
+            spec = specs[code % len(specs)]
+            raise ValueError(f"a series needs plain arrays that share no memory: {spec}")
 
     def _fail(self, code: int, arguments: Sequence[Array]) -> NoReturn:
         """Raise what the reference raises, where an index is out of range."""
@@ -194,8 +222,8 @@ class Program:
         """The state of a call in which nothing has run."""
         results = [np.empty(t.shape, t.dtype) for t in self.result_types]
         table: dict[int, Any] = dict(self._constants)
-        table.update(zip(self._inputs, arguments, strict=True))
-        table.update(zip(self._outputs, results, strict=True))
+        table.update(zip(self.input_slots, arguments, strict=True))
+        table.update(zip(self.output_slots, results, strict=True))
         if len(self.runs) > 1:
             table[ARENA] = aligned_bytes(self.assembly.arena.size)
         return Running(table, arguments, results)
@@ -218,7 +246,7 @@ class Program:
             else:
                 table[spec.slot] = given.copy()
         for slot in run.written:
-            own = state.arguments[self._inputs.index(slot)]
+            own = state.arguments[self.input_slots.index(slot)]
             if table[slot] is not own:
                 np.copyto(own, table[slot])
 

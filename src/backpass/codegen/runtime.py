@@ -80,6 +80,8 @@ CONTEXT = {
     "flags": 184,
     "count": 128,
     "arguments": 136,
+    "own_step": 144,  # the program's; `step` is that, or bp_series
+    "series": 152,  # the table of a series
 }
 SLOTS = 192  # of pointers; also the size of a CONTEXT without them
 PARALLEL, SHORT, WRITES = 1, 2, 4  # flags of a context

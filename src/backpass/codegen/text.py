@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,7 @@ class Reg:
         return f"{self.type} {self.name}"
 
 
+@lru_cache(maxsize=1024)  # NumPy makes a dtype's name anew each time, in 2 us
 def llvm_type(dtype: DType, width: int = 1) -> str:
     """The LLVM type of `width` lanes of a dtype in registers."""
     element = _TYPES[dtype.name]

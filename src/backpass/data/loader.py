@@ -56,6 +56,7 @@ class DataLoader:
         self.seed = check_whole("seed", seed, 0, 2**64 - 1)
         self.drop_last = bool(drop_last)
         self._next_epoch = 1
+        self._newest_order: tuple[int, np.ndarray] | None = None
         if len(self) == 0:
             raise DataError(
                 f"{count(self.n_samples, 'row')} make no full batch of {self.batch_size:,}, and "
@@ -74,10 +75,16 @@ class DataLoader:
 
     def indices(self, epoch: int) -> np.ndarray:
         """(n_samples,) int64: the order of the rows in `epoch` (0 <= epoch < 2**64)."""
+        return self._order(epoch).copy()
+
+    def _order(self, epoch: int) -> np.ndarray:
+        """As `indices`; the newest one is kept."""
         check_whole("epoch", epoch, 0, 2**64 - 1)
         if not self.shuffle:
             return np.arange(self.n_samples, dtype=np.int64)
-        return permutation(self.n_samples, self.seed, epoch)
+        if self._newest_order is None or self._newest_order[0] != epoch:
+            self._newest_order = (epoch, permutation(self.n_samples, self.seed, epoch))
+        return self._newest_order[1]
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[Any]:
         """The batches of `epoch` from number `start` (counted from 0) on.
@@ -85,7 +92,7 @@ class DataLoader:
         A batch is a tuple of arrays, also when there is only one, or a dict if the data was a
         mapping. `start` may be `len(self)`: nothing is left then.
         """
-        order = self.indices(epoch)
+        order = self._order(epoch)
         check_whole("start", start, 0, len(self))
         return self._batches(order, start)
 

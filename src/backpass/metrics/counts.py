@@ -1,20 +1,19 @@
 """Metrics that count decisions: accuracy, precision, recall, F1, the confusion matrix.
 
 Accuracy holds two sums. Precision, recall and F1 hold true positives, false positives and false
-negatives of each class, which is O(classes) however long the stream is. Their results come from
-scikit-learn: a small weighted data set is built that has exactly these counts, with one class more
-that stands for "any other class", and scikit-learn's own function is asked about the real classes
-in it. So averaging and the rules for absent classes are scikit-learn's, and a division 0/0 gives 0.
+negatives of each class, which is O(classes) however long the stream is, and are quotients of sums
+of them. Averages and the rules for absent classes are scikit-learn's (`precision_score` and its
+kin with zero_division=0), which the tests hold them against; a division 0/0 gives 0.
 """
 
 from abc import abstractmethod
-from typing import Any, ClassVar, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from backpass.errors import MetricError
-from backpass.metrics import sklearn_bridge, sums
+from backpass.metrics import sums
 from backpass.metrics.inputs import decide, score_batch
 from backpass.metrics.metric import Metric
 
@@ -71,7 +70,6 @@ class _ClassCounts(Metric[float]):
 
     def __init__(self, *, from_logits: bool = True) -> None:
         """Take logits, or with `from_logits=False` probabilities."""
-        sklearn_bridge.require(self.name)
         self.from_logits = from_logits
         super().__init__()
 
@@ -131,20 +129,18 @@ class _ClassCounts(Metric[float]):
                 f"{self.classes}."
             )
 
-    def _data_set(self) -> dict[str, Any]:
-        """Labels and weights, as scikit-learn's arguments, that have the counts of the state.
+    def _counts(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(classes,) float64 each: true positives, false positives, false negatives."""
+        tp, fp, fn = (
+            sums.value(self._state[key])
+            for key in ("true_positive", "false_positive", "false_negative")
+        )
+        return tp, fp, fn
 
-        Each class c gives three rows (true, predicted): (c, c), (other, c) and (c, other).
-        """
-        own = np.arange(self.classes)
-        other = np.full(self.classes, self.classes)
-        keys = ("true_positive", "false_positive", "false_negative")
-        return {
-            "y_true": np.concatenate([own, other, own]),
-            "y_pred": np.concatenate([own, own, other]),
-            "sample_weight": np.concatenate([sums.value(self._state[key]) for key in keys]),
-            "zero_division": 0.0,
-        }
+
+def _shares(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """part / whole, and 0 where whole is 0."""
+    return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
 
 
 class BalancedAccuracy(_ClassCounts):
@@ -161,11 +157,9 @@ class BalancedAccuracy(_ClassCounts):
     display_name = "Balanced accuracy"
 
     def _score(self) -> float:
-        found = sums.value(self._state["true_positive"])
-        present = np.flatnonzero(found + sums.value(self._state["false_negative"]) > 0)
-        return sklearn_bridge.load().recall_score(
-            **self._data_set(), labels=present, average="macro"
-        )
+        tp, _, fn = self._counts()
+        present = tp + fn > 0
+        return float(np.mean(_shares(tp, tp + fn)[present]))
 
 
 class _Averaged(_ClassCounts):
@@ -177,10 +171,8 @@ class _Averaged(_ClassCounts):
             by the targets, `"micro"` counts all classes together.
         from_logits: whether predictions are logits or probabilities.
 
-    A subclass names scikit-learn's function in `sklearn_name`.
+    A subclass says in `_parts` of what the metric is the quotient.
     """
-
-    sklearn_name: ClassVar[str]
 
     def __init__(self, *, average: Average = "auto", from_logits: bool = True) -> None:
         """Choose the average over classes."""
@@ -195,21 +187,34 @@ class _Averaged(_ClassCounts):
             self.display_name = f"{type(self).display_name} ({average})"
         super().__init__(from_logits=from_logits)
 
+    @abstractmethod
+    def _parts(
+        self, tp: np.ndarray, fp: np.ndarray, fn: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Numerator and denominator of each class."""
+
     def _score(self) -> float:
-        score = getattr(sklearn_bridge.load(), self.sklearn_name)
+        tp, fp, fn = self._counts()
+        part, whole = self._parts(tp, fp, fn)
         average = self.average
         if average == "auto":
             average = "binary" if self.classes == 2 else "macro"
         if average == "binary":
-            if self.classes != 2:
-                raise MetricError(
-                    f"{self.name}: average='binary' needs two classes, but there are "
-                    f"{self.classes}. "
-                    f"Use 'macro', 'micro' or 'weighted'."
-                )
-            return score(**self._data_set(), labels=[1], average=None)[0]
-        present = np.flatnonzero(self._state["seen_true"] + self._state["seen_predicted"])
-        return score(**self._data_set(), labels=present, average=average)
+            return float(self._of_class_1(part, whole))
+        present = (self._state["seen_true"] + self._state["seen_predicted"]) > 0
+        part, whole, truth = part[present], whole[present], (tp + fn)[present]
+        if average == "micro":
+            return float(_shares(np.sum(part), np.sum(whole)))
+        weights = truth if average == "weighted" else np.ones(len(part))
+        return float(np.average(_shares(part, whole), weights=weights))
+
+    def _of_class_1(self, part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+        if self.classes != 2:
+            raise MetricError(
+                f"{self.name}: average='binary' needs two classes, but there are {self.classes}. "
+                "Use 'macro', 'micro' or 'weighted'."
+            )
+        return _shares(part, whole)[1]
 
 
 class Precision(_Averaged):
@@ -223,7 +228,11 @@ class Precision(_Averaged):
 
     name = "precision"
     display_name = "Precision"
-    sklearn_name: ClassVar[str] = "precision_score"
+
+    def _parts(
+        self, tp: np.ndarray, fp: np.ndarray, fn: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        return tp, tp + fp
 
 
 class Recall(_Averaged):
@@ -237,7 +246,11 @@ class Recall(_Averaged):
 
     name = "recall"
     display_name = "Recall"
-    sklearn_name: ClassVar[str] = "recall_score"
+
+    def _parts(
+        self, tp: np.ndarray, fp: np.ndarray, fn: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        return tp, tp + fn
 
 
 class F1(_Averaged):
@@ -251,7 +264,11 @@ class F1(_Averaged):
 
     name = "f1"
     display_name = "F1"
-    sklearn_name: ClassVar[str] = "f1_score"
+
+    def _parts(
+        self, tp: np.ndarray, fp: np.ndarray, fn: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        return 2 * tp, 2 * tp + fp + fn
 
 
 class ConfusionMatrix(Metric[np.ndarray]):

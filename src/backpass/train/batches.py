@@ -33,6 +33,35 @@ class Batch:
     samples: int
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """The whole batches of an epoch as rows of tables, to be gathered where they are used.
+
+    Attributes:
+        tables: (N, ...) each: the inputs, and at last the targets if there are any; plain arrays as
+            a model takes them.
+        order: (batches, batch size) int64: the rows of each batch.
+        labelled: whether the last table is the targets.
+    """
+
+    tables: tuple[np.ndarray, ...]
+    order: np.ndarray
+    labelled: bool
+
+    def batch(self, number: int) -> Batch:
+        """Batch `number`, counted from 0."""
+        rows = self.order[number]
+        arrays = [table[rows] for table in self.tables]
+        targets = arrays.pop() if self.labelled else None
+        return Batch(tuple(arrays), targets, len(rows))
+
+    def targets(self, begin: int, count: int) -> Any:
+        """(count * batch size, ...): the targets of batches from `begin` on; None without."""
+        if not self.labelled:
+            return None
+        return self.tables[-1][self.order[begin : begin + count].ravel()]
+
+
 @contextmanager
 def labels_explained(batch: Batch) -> Iterator[None]:
     """Say the range of labels and indices where a compiled lookup, which knows no more than an
@@ -102,6 +131,24 @@ class Batches:
         """The batches of an epoch from number `start` on."""
         for number, found in enumerate(self.source.batches(epoch, start), start + 1):
             yield self._batch(found, number)
+
+    def rows(self, epoch: int) -> Rows | None:
+        """The whole batches of an epoch as rows; None where they come in another way: from a
+        stream, from a data set of samples, or through a cast.
+        """
+        loader = self.source
+        if not isinstance(loader, DataLoader) or type(loader) is not DataLoader:
+            return None  # who made a class below it may gather in another way
+        arrays = loader.arrays
+        if not isinstance(arrays, tuple) or len(arrays) < 1 + self.labelled:
+            return None
+        tables = tuple([np.asarray(a) for a in arrays])
+        if not all([_is_ready(table, self.dtype) for table in tables]):
+            return None
+        size = loader.batch_size
+        whole = loader.n_samples // size
+        order = loader.indices(epoch)[: whole * size].reshape(whole, size)
+        return Rows(tables, order, self.labelled)
 
     def marked(self, epoch: int, start: int, group: int) -> Iterator[tuple[Batch, bool]]:
         """Batches, and whether each completes a group of `group` or is the last of the epoch."""
@@ -213,6 +260,12 @@ def to_dtype(array: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
     return array
 
 
+def _is_ready(table: np.ndarray, dtype: np.dtype[Any]) -> bool:
+    """Whether rows of a table are what a batch holds, without a cast."""
+    plain = table.flags.c_contiguous and table.flags.aligned and table.dtype.isnative
+    return plain and table.dtype.kind in "iuf" and to_dtype(table, dtype) is table
+
+
 def _is_pair(data: Any) -> bool:
     """A tuple or list of at least two arrays or frames, as opposed to a list of batches."""
     if not isinstance(data, (tuple, list)) or len(data) < 2:
@@ -253,6 +306,7 @@ def _check_loader(loader: DataLoader) -> None:
 __all__ = [
     "Batch",
     "Batches",
+    "Rows",
     "as_numbers",
     "batches_of",
     "inputs_of",

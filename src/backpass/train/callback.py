@@ -4,7 +4,7 @@ Order of events in `Trainer.fit`::
 
     on_fit_start                          once; a resumed run loads the callbacks' state after it
       on_epoch_start                      before the first batch of an epoch
-        on_batch_end                      after every optimizer step, with what the step gave
+        on_batch_end                      for every optimizer step, with what the step gave
       on_validation_start, _end           around the pass over the validation data
       on_epoch_end                        with all values of the epoch; may stop, may add messages
       on_epoch_recorded                   the epoch is in the history: checkpoints are written here
@@ -12,6 +12,7 @@ Order of events in `Trainer.fit`::
     on_close                              always last
 
 A callback runs between whole steps only, so model and optimizer are consistent whatever it raises.
+Small steps are run many in one native call where no callback minds (`steps_until_needed`).
 What it must remember across a killed run it gives in `state_dict`. Callbacks run in the rising
 order of `order`, and among equals in the order in which they were passed.
 """
@@ -34,6 +35,9 @@ from backpass.train.step_result import StepResult
 
 Logs = Mapping[str, float]
 State = Mapping[str, Any]
+
+#: What a callback gives as `steps_until_needed` that never needs the model within an epoch.
+NEVER = 2**31
 
 
 class FitView(Protocol):
@@ -120,7 +124,16 @@ class Callback:
         """Before the first batch of epoch `trainer.epoch`."""
 
     def on_batch_end(self, trainer: TrainerView, result: StepResult) -> None:
-        """After every optimizer step; `trainer.step` counts it already."""
+        """For every optimizer step; `trainer.step` counts it already."""
+
+    def steps_until_needed(self, trainer: TrainerView) -> int:
+        """After how many more optimizer steps, from 1, `on_batch_end` must see the model.
+
+        1, as here, has it run right after each step. A callback that reads only the results, or the
+        model now and then, gives more: `on_batch_end` still comes for every step and in order, but
+        when it comes, later steps may have been done, as many as this says.
+        """
+        return 1
 
     def on_validation_start(self, trainer: TrainerView) -> None:
         """Before the validation data are run; the model's weights may be exchanged here."""
@@ -175,6 +188,10 @@ class Callbacks:
         for callback in self._after_batch:
             self._call_one(callback, "on_batch_end", trainer, (result,))
 
+    def steps_until_needed(self, trainer: TrainerView) -> int:
+        """How many steps may be run before `after_batch` must have been called for them."""
+        return min([_steps_until_needed(c, trainer) for c in self._after_batch], default=NEVER)
+
     def close(self, trainer: TrainerView) -> None:
         """`on_close` of all, whatever some of them raise."""
         with ExitStack() as stack:
@@ -188,11 +205,12 @@ class Callbacks:
         try:
             getattr(callback, event)(trainer, *args)
         except Exception as error:
+            ahead = trainer.state.ahead
+            left = f"step {trainer.step + ahead}" if ahead else "that step"
             error.add_note(
                 f"raised by the callback {type(callback).__name__}.{event} in epoch "
-                f"{trainer.epoch}, after step "
-                f"{trainer.step}. Model and optimizer are as that step left them"
-                f"{trainer.way_to_resume()}"
+                f"{trainer.epoch}, after step {trainer.step}. Model and optimizer are as {left} "
+                f"left them{trainer.way_to_resume()}"
             )
             raise
 
@@ -201,4 +219,16 @@ def _overrides(callback: Callback, name: str) -> bool:
     return getattr(type(callback), name) is not getattr(Callback, name)
 
 
-__all__ = ["Callback", "Callbacks", "FitView", "Logs", "State", "TrainerView"]
+def _steps_until_needed(callback: Callback, trainer: TrainerView) -> int:
+    """What a callback says, but 1 if its `on_batch_end` is of a class below the one that said it:
+    who wrote that need not know.
+    """
+    kinds = type(callback).__mro__
+    said, done = (
+        next(i for i, kind in enumerate(kinds) if name in vars(kind))
+        for name in ("steps_until_needed", "on_batch_end")
+    )
+    return max(1, callback.steps_until_needed(trainer)) if said <= done else 1
+
+
+__all__ = ["NEVER", "Callback", "Callbacks", "FitView", "Logs", "State", "TrainerView"]

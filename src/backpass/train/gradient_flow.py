@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from backpass.train.callback import Callback, Logs, State, TrainerView
+from backpass.train.callback import NEVER, Callback, Logs, State, TrainerView
 from backpass.train.history import as_json_number
 from backpass.train.modules import parameters_of, submodules
 from backpass.train.nonfinite import layer_number
@@ -68,6 +68,10 @@ class GradientFlow(Callback):
     def on_epoch_start(self, trainer: TrainerView) -> None:
         """Nothing is summed yet."""
         self._start()
+
+    def steps_until_needed(self, trainer: TrainerView) -> int:
+        """It looks at the results alone."""
+        return NEVER
 
     def on_batch_end(self, trainer: TrainerView, result: StepResult) -> None:
         """Add one step."""

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from backpass.errors import ConfigError
-from backpass.train.callback import Callback, Logs, State, TrainerView
+from backpass.train.callback import NEVER, Callback, Logs, State, TrainerView
 from backpass.train.monitor import Monitor
 from backpass.train.step_result import StepResult
 
@@ -60,6 +60,10 @@ class LearningRateSchedule(Callback):
                 "interval='epoch'."
             )
 
+    def steps_until_needed(self, trainer: TrainerView) -> int:
+        """After each step, if the interval is a step."""
+        return 1 if self.interval == "step" else NEVER
+
     def on_batch_end(self, trainer: TrainerView, result: StepResult) -> None:
         """Step, if the interval is a step."""
         if self.interval == "step":
@@ -97,6 +101,10 @@ class LearningRateMonitor(Callback):
     def __init__(self) -> None:
         self.steps: list[int] = []
         self.values: list[list[float]] = []
+
+    def steps_until_needed(self, trainer: TrainerView) -> int:
+        """The rates of a series are one."""
+        return NEVER
 
     def on_batch_end(self, trainer: TrainerView, result: StepResult) -> None:
         """Keep one step's rates."""

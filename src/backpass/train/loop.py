@@ -8,7 +8,8 @@ the batch where it was.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,7 +17,12 @@ from backpass.files import remove_partial_files
 from backpass.metrics import Metric
 from backpass.train.batches import Batch, Batches
 from backpass.train.callback import TrainerView
-from backpass.train.evaluation import Evaluator, compute_metrics, update_metrics
+from backpass.train.evaluation import (
+    Evaluator,
+    compute_metrics,
+    update_metrics,
+    update_metrics_of_series,
+)
 from backpass.train.history import (
     EpochRecord,
     append_record,
@@ -30,8 +36,9 @@ from backpass.train.model_checkpoint import ModelCheckpoint, save_on_interrupt
 from backpass.train.modules import set_mode
 from backpass.train.nonfinite import non_finite_error
 from backpass.train.run_state_file import load_run
+from backpass.train.series import Ran, until_boundary
 from backpass.train.step import TrainingStep
-from backpass.train.step_result import StepResult
+from backpass.train.step_result import Outcome, StepResult
 
 
 class TrainerOfLoop(TrainerView, Protocol):
@@ -124,17 +131,53 @@ class FitLoop:
         trainer.training_step.reset()
         set_mode(trainer.model, True)
         set_mode(trainer.loss, True)
+        self._whole_batches()
         for batch, last in self.train.marked(trainer.epoch, state.batches_done, trainer.accumulate):
             self._batch(batch, last)
         self._end_of_epoch()
 
+    def _whole_batches(self) -> None:
+        """Run the epoch's whole batches many at a time, if they are small."""
+        trainer, state, step = self.trainer, self.trainer.state, self.trainer.training_step
+        rows = self.train.rows(trainer.epoch)
+        if rows is None:
+            return
+        samples = rows.order.shape[1]
+        with self._memory_explained(samples):
+            at_most = step.at_most(rows)
+        if at_most == 1:
+            return
+        while state.batches_done < len(rows.order):
+            begin = state.batches_done
+            count = until_boundary(begin, len(rows.order), at_most)
+            count = min(count, trainer.callbacks.steps_until_needed(trainer))
+            with self._memory_explained(samples):
+                ran = step.run(rows, begin, count) if count > 1 else None
+            if ran is not None and ran.count:
+                self._after_series(ran, step.outcomes(ran, samples))
+            if ran is None or ran.count < count:
+                self._batch(rows.batch(state.batches_done), True)
+
+    def _after_series(self, ran: Ran, outcomes: list[Outcome]) -> None:
+        """Count the steps of a series, and tell the callbacks of each."""
+        trainer, state = self.trainer, self.trainer.state
+        update_metrics_of_series(trainer.metrics, ran, ran.outputs["predictions"])
+        left = iter(outcomes)
+        try:
+            for state.ahead, outcome in zip(range(len(outcomes) - 1, -1, -1), left, strict=True):
+                state.add(outcome)
+                if outcome.step is not None:
+                    trainer.callbacks.after_batch(trainer, outcome.step)
+        finally:
+            state.ahead = 0
+            for outcome in left:  # the model has done these too
+                state.add(outcome)
+        self._stop_if_interrupted()
+
     def _batch(self, batch: Batch, last: bool) -> None:
         trainer, state = self.trainer, self.trainer.state
-        try:
+        with self._memory_explained(batch.samples):
             outcome = trainer.training_step(batch, last=last)
-        except MemoryError as error:
-            error.add_note(self._smaller_batch(batch.samples))
-            raise
         if not outcome.finite:
             raise non_finite_error(trainer, trainer.training_step, batch, outcome, last)
         state.add(outcome)
@@ -142,14 +185,19 @@ class FitLoop:
         if outcome.step is not None:
             self._after_step(outcome.step)
 
-    def _smaller_batch(self, samples: int) -> str:
-        """What would need less memory and give the same gradient."""
-        half = max(1, samples // 2)
-        return (
-            f"a step on a batch of {samples:,} samples did not fit into memory; "
-            f"batch_size={half} with accumulate={2 * self.trainer.accumulate} takes about half and "
-            "gives the same gradient (but for BatchNorm)."
-        )
+    @contextmanager
+    def _memory_explained(self, samples: int) -> Iterator[None]:
+        """Say what would need less memory and give the same gradient."""
+        try:
+            yield
+        except MemoryError as error:
+            half = max(1, samples // 2)
+            error.add_note(
+                f"a step on a batch of {samples:,} samples did not fit into memory; "
+                f"batch_size={half} with accumulate={2 * self.trainer.accumulate} takes about half "
+                "and gives the same gradient (but for BatchNorm)."
+            )
+            raise
 
     def _after_step(self, result: StepResult) -> None:
         self.trainer.callbacks.after_batch(self.trainer, result)

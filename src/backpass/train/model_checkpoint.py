@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from backpass.errors import ConfigError
 from backpass.files import remove_partial_files
-from backpass.train.callback import Callback, State, TrainerView
+from backpass.train.callback import NEVER, Callback, State, TrainerView
 from backpass.train.checkpoint_files import checkpoint_name, checkpoints_in
 from backpass.train.history import EpochRecord, logs_of
 from backpass.train.monitor import Mode, monitor_of
@@ -98,6 +98,11 @@ class ModelCheckpoint(Callback):
                 f"step {trainer.step}. Resume that run (fit(..., resume=folder)), delete them, or "
                 "take another folder."
             )
+
+    def steps_until_needed(self, trainer: TrainerView) -> int:
+        """At the next step that it writes after."""
+        n = self.every_n_steps
+        return NEVER if n is None else n - trainer.step % n
 
     def on_batch_end(self, trainer: TrainerView, result: StepResult) -> None:
         """Write within an epoch, unless its last batch is done: the epoch's own checkpoint follows

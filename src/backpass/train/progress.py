@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import Any, ClassVar, TextIO
 
 from backpass.config import use_color
-from backpass.train.callback import Callback, TrainerView
+from backpass.train.callback import NEVER, Callback, TrainerView
 from backpass.train.history import EpochRecord, logs_of
 from backpass.train.step_result import StepResult
 
@@ -59,6 +59,10 @@ class ProgressBar(Callback):
             if self._task is not None:
                 self._safely(self._bar.remove_task, self._task)
             self._task = self._bar.add_task(name, total=trainer.loop.train.count, said="")
+
+    def steps_until_needed(self, trainer: TrainerView) -> int:
+        """It looks at the results alone."""
+        return NEVER
 
     def on_batch_end(self, trainer: TrainerView, result: StepResult) -> None:
         """Move the bar, at most ten times a second."""

@@ -28,6 +28,7 @@ class RunState:
         norm_total, steps_in_epoch: sum of the gradient norms over the epoch's steps, and their
             number.
         messages: notes for the epoch's record.
+        ahead: steps that the model is ahead of `step`, while the callbacks of a series are called.
         averaged: weights that were validated instead of the model's own (EMA); never in a
             checkpoint.
     """
@@ -43,6 +44,7 @@ class RunState:
     norm_total: float = 0.0
     steps_in_epoch: int = 0
     messages: list[str] = field(default_factory=list)
+    ahead: int = 0
     averaged: Mapping[str, np.ndarray] | None = None
 
     def start_epoch(self) -> None:

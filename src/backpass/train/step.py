@@ -20,10 +20,12 @@ from backpass.ir import Graph
 from backpass.jit import Jitted, jit
 from backpass.trace import Cell, Stateful
 from backpass.trace.cells import Gradients
-from backpass.train.batches import Batch, labels_explained
+from backpass.train.batches import Batch, Rows, labels_explained
 from backpass.train.loss_weight import aligned, batch_weight, divides_by_weights
+from backpass.train.series import Ran, SeriesOf
 from backpass.train.step_result import FlowSample, Outcome, StepResult
 from backpass.transforms import value_and_grad
+from backpass.tree import tree_map
 
 
 class Accumulator:
@@ -90,6 +92,9 @@ class TrainingStep:
         self._full = self._made(_guarded(self._run_full))
         self._add = self._made(_guarded(self._run_add))
         self._last = self._made(_guarded(self._run_last))
+        self._series = SeriesOf(
+            self._full, lambda batch: self._call_of(batch, True)[1], lambda found: found["finite"]
+        )
         self._samples = 0
 
     def _made(self, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -109,6 +114,28 @@ class TrainingStep:
             step = StepResult(mean, norm, self._samples, _flow_sample(found.get("flow")))
             self._samples = 0
         return Outcome(loss, float(found["weight"]), found["predictions"], step, finite)
+
+    def at_most(self, rows: Rows | None) -> int:
+        """How many batches `run` takes at once; 1 if they must be called singly."""
+        return 1 if self.sums is not None else self._series.at_most(rows)
+
+    def run(self, rows: Rows, begin: int, count: int) -> Ran:
+        """Optimizer steps on batches `begin` to `begin + count`, one native call; those after one
+        that fails or is not finite are not run.
+        """
+        return self._series.run(rows, begin, count)
+
+    def outcomes(self, ran: Ran, samples: int) -> list[Outcome]:
+        """What each batch of a series gave, of `samples` samples each, but for its predictions."""
+        found = ran.outputs
+        names = ("loss", "mean_loss", "gradient_norm", "weight")
+        numbers = zip(*[found[name][: ran.count].tolist() for name in names], strict=True)
+        outcomes: list[Outcome] = []
+        for i, (loss, mean, norm, weight) in enumerate(numbers):
+            flow = tree_map(lambda x, i=i: x[i], found["flow"]) if self.flow else None
+            step = StepResult(mean, norm, samples, _flow_sample(flow))
+            outcomes.append(Outcome(loss, weight, None, step, True))
+        return outcomes
 
     def fits(self, model: Any) -> bool:
         """Whether the model has the parameters, in the dtypes, that this step was made for."""

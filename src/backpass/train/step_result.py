@@ -7,6 +7,7 @@ about folders. They are made in `step`, summed in `run_state` and shown to callb
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -48,11 +49,13 @@ class StepResult:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outcome:
-    """What one batch gave: `step` is None where it only added to the sums of an unfinished step."""
+    """What one batch gave. `step` is None where it only added to the sums of an unfinished step,
+    `predictions` where it was one of a series, which keeps them together.
+    """
 
     loss: float
     weight: float
-    predictions: np.ndarray
+    predictions: Any
     step: StepResult | None
     finite: bool
 
