@@ -13,6 +13,7 @@ from typing import Any
 
 from backpass.codegen.arrange import Arranged, Step, bytes_of, reads, writes
 from backpass.codegen.gemm import emit_gemm
+from backpass.codegen.image import ARENA
 from backpass.codegen.loopnest import emit_loops
 from backpass.codegen.lower.elements import Key
 from backpass.codegen.lower.lower import Call
@@ -26,7 +27,6 @@ from backpass.codegen.text import Module
 from backpass.codegen.workspace import Workspace
 from backpass.loops import Gemm, LoopKernel
 
-ARENA = 0  # the slot of the arena; the caller's arrays and constants follow
 Region = str | Key  # a key's memory, or a workspace by its name
 
 

@@ -73,23 +73,46 @@ def load(text: str, machine: Machine) -> Library:
     Raises:
         RuntimeError: LLVM cannot read or verify the text, which is a fault of whoever wrote it.
     """
-    whole = "\n".join([text, runtime_text(text), _attributes(machine)])
+    names = _exported(text)
+    key = key_of(text, machine)
     with process_lock():
-        _UNLOADED.clear()
-        key = cache.key_of(
-            whole, _llvm_version(), triple(), machine.cpu, machine.features, _OPTIONS
-        )
-        names = _exported(text)
-        code = cache.read(key)
-        if code is not None:
-            try:
-                return _link(code, names)
-            except RuntimeError:
-                cache.warn(f"the code kept as {key} cannot be loaded, so it is compiled again.")
-        code = compile_text(whole, machine)
+        found = load_kept(key, names)
+        if found is not None:
+            return found
+        code = compile_text(_whole(text, machine), machine)
         library = _link(code, names)
         cache.write(key, code)
         return library
+
+
+def load_kept(key: str, names: list[str]) -> Library | None:
+    """The library of the object code kept under a key, which defines these functions, if any."""
+    with process_lock():
+        _UNLOADED.clear()
+        code = cache.read(key)
+        if code is None:
+            return None
+        try:
+            return _link(code, names)
+        except RuntimeError:
+            cache.warn(f"the code kept as {key} cannot be loaded, so it is compiled again.")
+            return None
+
+
+def key_of(text: str, machine: Machine) -> str:
+    """Under which key the object code of a module is kept."""
+    return cache.key_of(_whole(text, machine), signature(machine))
+
+
+@lru_cache(maxsize=8)
+def signature(machine: Machine) -> str:
+    """What object code depends on besides the text: LLVM, the platform, the options."""
+    with process_lock():
+        return "\n".join([_llvm_version(), triple(), machine.cpu, machine.features, _OPTIONS])
+
+
+def _whole(text: str, machine: Machine) -> str:
+    return "\n".join([text, runtime_text(text), _attributes(machine)])
 
 
 def compile_text(text: str, machine: Machine) -> bytes:
@@ -104,8 +127,8 @@ def compile_text(text: str, machine: Machine) -> bytes:
 def assembly(text: str, machine: Machine) -> str:
     """The assembly of a module, to be read by people."""
     with process_lock():
-        whole = "\n".join([text, runtime_text(text), _attributes(machine)])
-        return _target_machine(machine).emit_assembly(llvm().parse_assembly(whole))
+        parsed = llvm().parse_assembly(_whole(text, machine))
+        return _target_machine(machine).emit_assembly(parsed)
 
 
 def _link(code: bytes, names: list[str]) -> Library:

@@ -8,27 +8,29 @@ written, and the reference says which it was.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import numpy as np
 
 from backpass import config
-from backpass.codegen import engine
-from backpass.codegen.arrange import Arranged, arranged, reads, writes
-from backpass.codegen.assemble import ARENA, Assembler, Assembly, Home, Segment
+from backpass.codegen import engine, image
 from backpass.codegen.entry import ArgumentSpec, Context, Entry, fitting, make_entry
-from backpass.codegen.lower import Call, lower
-from backpass.codegen.lower.elements import Key, key_of
-from backpass.codegen.lower.groups import is_view
-from backpass.codegen.lower.schedule import Bound
+from backpass.codegen.image import ARENA, SegmentImage
 from backpass.codegen.machine import host
 from backpass.errors import AliasError
-from backpass.ir import Graph, TensorType, Value, show
-from backpass.ir.graph import Array, array_of
+from backpass.ir import Graph, show
+from backpass.ir.graph import Array
 from backpass.trace.capture import evaluate
+
+if TYPE_CHECKING:
+    from backpass.codegen.arrange import Arranged
+    from backpass.codegen.assemble import Assembly
+    from backpass.codegen.build import Built
+    from backpass.codegen.lower import Lowered
 
 OUT_OF_RANGE = -1
 ALIGNMENT = 64
@@ -63,7 +65,7 @@ class Program:
         apart: make a native function of every step, to be run by itself.
 
     Attributes:
-        lowered, arranged, assembly: what the stations of the compiler gave.
+        image: what it needs to run.
         result_types: of the outputs that are returned.
         runs: functions of a `Running` state, to be called in order: `__call__` does.
         input_slots, output_slots: of the graph's inputs, and of the outputs that are returned.
@@ -74,18 +76,16 @@ class Program:
     ) -> None:
         self.graph = graph
         self.updates = dict(updates or {})
-        self.lowered = lower(graph)
-        self.arranged = arranged(self.lowered, self.updates)
-        self._types: dict[int, TensorType] = {ARENA: TensorType((0,), BYTE)}
-        self._constants: dict[int, Array] = {}
-        slots = self._slots(self.arranged)
-        assembler = Assembler(self.arranged, slots, host(), config.num_threads(), apart)
-        self.assembly: Assembly = assembler.build()
-        self._arena = aligned_bytes(self.assembly.arena.size)
-        self._library = engine.load(self.assembly.text, host())
-        self.result_types = [self._types[s] for s in self.output_slots]
-        segments = self.assembly.segments
-        natives = [self._native(s, len(segments) == 1) for s in segments if s.call is None]
+        self._apart = apart
+        self._threads = config.num_threads()
+        self._built: Built | None = None
+        self.image, self._library = self._loaded() or self._compiled()
+        types = self.image.types
+        self.input_slots, self.output_slots = self.image.inputs, self.image.outputs
+        self.result_types = [types[s] for s in self.output_slots]
+        self._arena = aligned_bytes(types[ARENA].size)
+        segments = self.image.segments
+        natives = [self._native(s, len(segments) == 1) for s in segments if s.name]
         self._only = natives[0] if len(segments) == len(natives) == 1 else None
         self._all_used = self._only is not None and [spec.slot for spec in self._only.specs] == [
             *self.input_slots,
@@ -93,70 +93,91 @@ class Program:
         ]
         waiting = iter(natives)
         self.runs: list[Callable[[Running], None]] = [
-            partial(self._enter, next(waiting)) if s.call is None else partial(self._refer, s.call)
-            for s in segments
+            partial(self._enter, next(waiting)) if s.name else partial(self._refer, i)
+            for i, s in enumerate(segments)
         ]
+
+    # -- where it comes from
+
+    def _loaded(self) -> tuple[image.Image, engine.Library] | None:
+        """Image and code from the disk, if this graph was compiled before."""
+        self._key = None
+        if not self._apart:
+            self._key = image.key_of(self.graph, self.updates, host(), self._threads)
+        return None if self._key is None else image.read(self._key)
+
+    def _compiled(self) -> tuple[image.Image, engine.Library]:
+        """Image and code made now, and kept."""
+        built, text = self.built, self.built.assembly.text
+        library = engine.load(text, host())
+        if self._key is not None:
+            image.write(self._key, built.image, engine.key_of(text, host()))
+        return built.image, library
+
+    @property
+    def built(self) -> Built:
+        """What the stations of the compiler gave; they run now if the program came from the disk.
+
+        They are imported here, when something is compiled: a process whose programs are all on
+        disk never needs them, and their import takes as long as loading a program.
+        """
+        found = self._built
+        if found is None:
+            stations = importlib.import_module("backpass.codegen.build")
+            found = self._built = cast(
+                "Built",
+                stations.build(self.graph, self.updates, host(), self._threads, apart=self._apart),
+            )
+        return found
+
+    @property
+    def lowered(self) -> Lowered:
+        """The kernels, and the graph that they compute."""
+        return self.built.lowered
+
+    @property
+    def arranged(self) -> Arranged:
+        """The kernels in their order."""
+        return self.built.arranged
+
+    @property
+    def assembly(self) -> Assembly:
+        """The text of the code, and where everything lies."""
+        return self.built.assembly
 
     @property
     def constants(self) -> list[Array]:
         """The constant arrays that it holds."""
-        return list(self._constants.values())
+        return list(self.image.constants.values())
 
-    # -- slots
-
-    def _slots(self, steps: Arranged) -> dict[Key, int]:
-        """A slot for each input, each output that is returned, and each constant."""
-        found: dict[Key, int] = {}
-
-        def add(key: Key, kind: TensorType) -> int:
-            found[key] = len(self._types)
-            self._types[found[key]] = kind
-            return found[key]
-
-        inputs = self.lowered.graph.inputs
-        self.input_slots = [add(v, v.type) for v in inputs]
-        self.output_slots: list[int] = []
-        for number, v in enumerate(self.lowered.graph.outputs):
-            if number not in self.updates:
-                self.output_slots.append(add(key_of(v), v.type))
-        for step in steps.steps:
-            for key in reads(step):
-                if isinstance(key, Value) and key not in found:
-                    slot = add(key, key.type)
-                    self._constants[slot] = _plain(array_of(key))
-        return found
-
-    def _native(self, segment: Segment, single: bool) -> _Native:
+    def _native(self, segment: SegmentImage, single: bool) -> _Native:
         """The entry of a segment; what never changes is bound once."""
-        fixed = {*self._constants, *([ARENA] if single else [])}
-        written = {self.assembly.homes[k].slot for step in segment.steps for k in writes(step)}
+        constants = self.image.constants
+        fixed = {*constants, *([ARENA] if single else [])}
         specs: list[ArgumentSpec] = []
         for slot in segment.slots:
             if slot not in fixed:
-                t = self._types[slot]
-                if slot == ARENA:
-                    t = TensorType(self._arena.shape, BYTE)
-                specs.append(ArgumentSpec(slot, t.dtype, t.shape, slot in written))
-        short = self.work() < SHORT_WORK
+                t = self.image.types[slot]
+                specs.append(ArgumentSpec(slot, t.dtype, t.shape, slot in segment.written))
         context = Context(
-            len(self._types),
+            len(self.image.types),
             tuple(specs),
             parallel=segment.parallel,
-            short=short,
-            threads_at_most=config.num_threads(),
+            short=self.work() < SHORT_WORK,
+            threads_at_most=self._threads,
         )
         for slot in segment.slots:
-            if slot in self._constants:
-                context.bind(slot, self._constants[slot])
+            if slot in constants:
+                context.bind(slot, constants[slot])
             elif slot == ARENA and single:
                 context.bind(slot, self._arena)
         entry = make_entry(self._library, segment.name, context)
-        inputs = frozenset(self.input_slots) & written
-        return _Native(entry, tuple(specs), frozenset(inputs))
+        inputs = frozenset(self.input_slots) & frozenset(segment.written)
+        return _Native(entry, tuple(specs), inputs)
 
     def work(self) -> int:
         """Operations of one call, weighed: what it takes grows with it."""
-        return sum([step.work for step in self.arranged.steps if isinstance(step, Bound)])
+        return self.image.work
 
     # -- running
 
@@ -221,11 +242,11 @@ class Program:
     def start(self, arguments: Sequence[Array]) -> Running:
         """The state of a call in which nothing has run."""
         results = [np.empty(t.shape, t.dtype) for t in self.result_types]
-        table: dict[int, Any] = dict(self._constants)
+        table: dict[int, Any] = dict(self.image.constants)
         table.update(zip(self.input_slots, arguments, strict=True))
         table.update(zip(self.output_slots, results, strict=True))
         if len(self.runs) > 1:
-            table[ARENA] = aligned_bytes(self.assembly.arena.size)
+            table[ARENA] = aligned_bytes(self._arena.size)
         return Running(table, arguments, results)
 
     def _enter(self, run: _Native, state: Running) -> None:
@@ -250,38 +271,9 @@ class Program:
             if table[slot] is not own:
                 np.copyto(own, table[slot])
 
-    def _refer(self, call: Call, state: Running) -> None:
+    def _refer(self, segment: int, state: Running) -> None:
         """Evaluate a node by its reference on views of the program's memory."""
-        node, table = call.node, state.table
-        with np.errstate(all="ignore"):
-            operands = [self._read(v, table) for v in node.inputs]
-            found: Any = node.primitive.reference(*operands, **node.params)
-        outputs = [found] if node.primitive.single else list(found)
-        for i, array in enumerate(outputs):
-            v = Value(node.types[i], node, i, None, frozenset())
-            home = self.assembly.homes.get(key_of(v))
-            if home is not None:
-                self._array(home, v.type, table)[...] = array
-
-    def _read(self, v: Value, table: dict[int, Any]) -> Array:
-        chain: list[Any] = []
-        while v.node is not None and is_view(v.node):
-            chain.append(v.node)
-            v = v.node.inputs[0]
-        if v.type.size:
-            array = self._array(self.assembly.homes[key_of(v)], v.type, table)
-        else:
-            array = np.empty(v.shape, v.dtype)
-        for node in reversed(chain):
-            reference: Callable[..., Any] = node.primitive.reference
-            array = reference(array, **node.params)
-        return array
-
-    def _array(self, home: Home, t: TensorType, table: dict[int, Any]) -> Array:
-        if home.slot != ARENA:
-            return table[home.slot]
-        arena = table.get(ARENA, self._arena)
-        return arena[home.offset : home.offset + t.nbytes].view(t.dtype).reshape(t.shape)
+        self.built.refer(segment, {ARENA: self._arena, **state.table})
 
     def __str__(self) -> str:
         return show(self.graph)
@@ -292,11 +284,6 @@ def aligned_bytes(size: int) -> Array:
     block = np.empty(size + ALIGNMENT, BYTE)
     start = -block.ctypes.data % ALIGNMENT
     return block[start : start + size]
-
-
-def _plain(array: Array) -> Array:
-    """A constant as kernels read it."""
-    return np.asarray(array, array.dtype.newbyteorder("="), order="C")
 
 
 def compile_graph(graph: Graph, updates: Mapping[int, int] | None = None) -> Program:

@@ -18,7 +18,7 @@ from backpass.codegen.series_text import SERIES, SERIES_BYTES
 from backpass.ir import TensorType
 from backpass.ir.graph import Array
 
-WORK = 30_000_000  # weighed operations in a call: about 2 ms, tens of them on a slow machine
+WORK = 100_000_000  # weighed operations in a call: 1 to 5 ms, at most 100 on a slow machine
 MOST_BYTES = 1 << 20  # of results that are kept for the caller
 
 
@@ -40,7 +40,7 @@ class Series:
         if not program.single:
             raise ValueError("a program with reference calls runs batch by batch")
         self.program = program
-        self.types = [v.type for v in program.lowered.graph.inputs[:batched]]
+        self.types = [program.image.types[slot] for slot in program.input_slots[:batched]]
         lengths = {t.shape[0] if t.shape else 0 for t in self.types}
         if len(lengths) != 1 or 0 in lengths:
             raise ValueError(
