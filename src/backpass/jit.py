@@ -20,7 +20,7 @@ import numpy as np
 
 from backpass.dtypes import check_supported
 from backpass.errors import TracingError
-from backpass.ir import Graph, Scope, ScopeKind, TensorType, is_live, leaf, type_of, verify
+from backpass.ir import Graph, Scope, ScopeKind, is_live, leaf, type_of, verify
 from backpass.ops.operand import operand
 from backpass.passes import cse, dce, simplify
 from backpass.trace import Cell, Tracer, bound, capture, is_stateful, to_result, unwrap
@@ -325,7 +325,7 @@ def _compile(function: Function, found: _Arguments) -> Compiled:
             check_supported(type_of(x).dtype, "jit")
         weak = [weak_type(found.leaves[i]) for i in found.dynamic]
         inputs = [leaf(type_of(x), own, None, w) for x, w in zip(found.arrays, weak, strict=True)]
-        states = [leaf(TensorType(c.shape, c.dtype), own) for c in found.cells]
+        states = [leaf(type_of(c.array), own) for c in found.cells]
         leaves = [x.value if isinstance(x, _Static) else x for x in found.leaves]
         for i, v in zip(found.dynamic, inputs, strict=True):
             leaves[i] = Tracer(v, scalar=not is_zero_rank_array(leaves[i]))
