@@ -230,6 +230,22 @@ def test_cells_that_are_parts_of_one_buffer() -> None:
     assert_compiled(room, expected)
 
 
+def test_data_that_is_a_part_of_the_buffer_that_cells_lie_in() -> None:
+    (one, its), (two, own) = layers(), layers()
+    room = np.zeros(100)
+    held_in(one, {"0.weight": room[:64].reshape(8, 8), "0.bias": room[64:72]})
+    room[72:] = plain((28,))
+    y = np.arange(10) % 3
+    fast = bp.jit(step)
+    for first in (0, 8, 20):  # all of the weight and the bias, less, and less
+        x = room[first : first + 80].reshape(10, 8)
+        for _ in range(2):
+            kept = x.copy()
+            assert_compiled(fast(one, its, x, y), step(two, own, kept, y))
+        for a, b in zip(one.parameters(), two.parameters(), strict=True):
+            assert_compiled(a.array, b.array)
+
+
 @pytest.mark.parametrize("apart", [0, 1, 7])
 def test_cells_that_share_elements_are_refused_and_nothing_is_written(apart: int) -> None:
     model, optimizer = layers()

@@ -13,13 +13,15 @@ import numpy as np
 import pytest
 from tests.codegen.random_graphs import generate, scale
 from tests.codegen.steps import Shared, graph_from, named, neg, product, stations, training, turned
+from tests.loops.kernels import F32, call, const, load, reduce, store
 
-from backpass.codegen.arrange import Arranged, arranged, can_fail, reads, writes
+from backpass.codegen.arrange import Arranged, arranged, can_fail, overwrites, reads, writes
 from backpass.codegen.lower.elements import key_of
 from backpass.codegen.lower.lower import Lowered
 from backpass.codegen.lower.schedule import Bound
 from backpass.ir import Graph, Value
 from backpass.ir.graph import made
+from backpass.loops import Access, Buffer, Indexed, LoopKernel, Op, Space, Stage
 from backpass.prims import elementwise as el
 from backpass.prims import index as ix
 from backpass.prims import linalg
@@ -193,6 +195,76 @@ def test_a_row_that_is_read_again_is_not_overwritten() -> None:
     np.testing.assert_allclose(
         memory.at(graph.inputs[0]), (raised / raised.sum(1, keepdims=True)).reshape(-1)
     )
+
+
+def rows_kernel(*stages: Stage) -> Bound:
+    """A kernel over 3 rows of 4, of x (buffer 0) and y (buffer 1), which it writes."""
+    buffers = (Buffer(F32, 12), Buffer(F32, 12, written=True), Buffer(F32, 4, Space.SCRATCH, True))
+    return Bound(LoopKernel("k", buffers, (3, 4), 1, stages), ("x", "y"), 1)  # type: ignore[arg-type]
+
+
+HERE = (4, 1)
+MAP = (load(0, HERE), call("neg", 0), store(1, 1, HERE))
+KERNELS = {
+    "a map": (True, rows_kernel(Stage(True, MAP))),
+    "it has no x": (True, rows_kernel(Stage(True, (const(1.0), store(0, 1, HERE))))),
+    "a row is summed first": (
+        True,
+        rows_kernel(
+            Stage(True, (load(0, HERE), reduce("sum", 0))),
+            Stage(True, (load(0, HERE), call("add", 2, 1), store(3, 1, HERE))),
+        ),
+    ),
+    "a row is summed afterwards": (
+        False,
+        rows_kernel(
+            Stage(True, MAP), Stage(True, (load(0, HERE), reduce("sum", 3), store(4, 1, (4, 0))))
+        ),
+    ),
+    "x is read after the write, in a later stage": (
+        False,
+        rows_kernel(Stage(True, MAP), Stage(True, (load(0, HERE), store(3, 2, (0, 1))))),
+    ),
+    "read one further": (
+        False,
+        rows_kernel(Stage(True, (load(0, HERE, 1), store(0, 1, HERE)))),
+    ),
+    "read by columns": (False, rows_kernel(Stage(True, (load(0, (1, 3)), store(0, 1, HERE))))),
+    "read under a guard": (
+        False,
+        rows_kernel(
+            Stage(
+                True,
+                (
+                    Op("const", (), np.dtype(np.bool_), True),
+                    Op("load", (0,), F32, Access(0, 0, HERE)),
+                    store(1, 1, HERE),
+                ),
+            )
+        ),
+    ),
+    "written twice": (False, rows_kernel(Stage(True, (*MAP, store(0, 1, HERE, 1))))),
+    "read at an index": (
+        False,
+        rows_kernel(
+            Stage(
+                True,
+                (
+                    Op("index", (), np.dtype(np.int64), 0),
+                    Op("load_at", (0,), F32, Indexed(Access(0, 0, (0, 1)), (4,), (3,))),
+                    store(1, 1, HERE),
+                ),
+            )
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_what_may_be_written_in_place(name: str) -> None:
+    expected, step = KERNELS[name]
+    keys: Any = step.keys
+    assert overwrites(step, keys[0], keys[1]) == expected
 
 
 def gathered(x: Value, i: Value) -> Value:

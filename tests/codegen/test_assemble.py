@@ -112,6 +112,9 @@ def check_step(b: Built, segment: int) -> None:
         elif isinstance(event, Leaves):
             left = True
             assert len(called) < len(steps) and steps[len(called)] == b.steps.commit
+            here = [b.steps.steps[n] for n, _, before, _ in called if before == met]
+            alone = not b.assembly.segments[segment].parallel
+            assert alone or not any(map(can_fail, here)), "not all threads see the same status"
         else:
             called.append(check_call(b, steps[len(called)], event, met))
     assert [c[0] for c in called] == steps
