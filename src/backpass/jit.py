@@ -9,10 +9,12 @@ them becomes extra outputs, written back in place.
 from __future__ import annotations
 
 import functools
+import gc
 import importlib
 import threading
 import weakref
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +22,7 @@ import numpy as np
 
 from backpass.dtypes import check_supported
 from backpass.errors import TracingError
-from backpass.ir import Graph, Scope, ScopeKind, TensorType, is_live, leaf, type_of, verify
+from backpass.ir import Graph, Scope, ScopeKind, is_live, leaf, type_of, verify
 from backpass.ops.operand import operand
 from backpass.passes import cse, dce, simplify
 from backpass.trace import Cell, Tracer, bound, capture, is_stateful, to_result, unwrap
@@ -289,7 +291,7 @@ class Jitted:
         key = found.signature()
         compiled = self._compiled.get(key)
         if compiled is None:
-            with self._lock:
+            with self._lock, _uncollected():
                 compiled = self._compiled.get(key)
                 if compiled is None:
                     compiled = self._compiled[key] = _compile(self.function, found)
@@ -391,7 +393,7 @@ def _compile(function: Function, found: _Arguments) -> Compiled:
             check_supported(type_of(x).dtype, "jit")
         weak = [weak_type(found.leaves[i]) for i in found.dynamic]
         inputs = [leaf(type_of(x), own, None, w) for x, w in zip(found.arrays, weak, strict=True)]
-        states = [leaf(TensorType(c.shape, c.dtype), own) for c in found.cells]
+        states = [leaf(type_of(c.array), own) for c in found.cells]
         leaves = [x.value if isinstance(x, _Static) else x for x in found.leaves]
         for i, v in zip(found.dynamic, inputs, strict=True):
             leaves[i] = Tracer(v, scalar=not is_zero_rank_array(leaves[i]))
@@ -414,6 +416,20 @@ def _compile(function: Function, found: _Arguments) -> Compiled:
     updates = {len(outputs) + k: len(inputs) + p for k, p in enumerate(written_places)}
     program = _compiler().compile_graph(graph, updates)
     return Compiled(program, written_places, _numbered(structure, places))
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without the cyclic garbage collector: a graph is many objects and no cycle, and looking at
+    them again and again took 40 % of the time of a long trace.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _compiler() -> Any:

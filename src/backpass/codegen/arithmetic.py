@@ -29,7 +29,7 @@ from backpass.codegen.lanes import (
     truncate,
     where,
 )
-from backpass.codegen.text import BOOL, DType, Function, Reg
+from backpass.codegen.text import BOOL, DType, Function, Reg, llvm_type
 
 Emitter = Callable[[Lanes], Lanes] | Callable[[Lanes, Lanes], Lanes]
 INT32, UINT8 = np.dtype(np.int32), np.dtype(np.uint8)
@@ -223,6 +223,8 @@ def emit(f: Function, code: str, args: Sequence[Reg], dtype: DType, param: Any =
         dtype: of the result; for `cast` it says to what.
         param: not used by any operation so far.
     """
+    if code in f.calls and args[0].width == 1 and args[0].dtype.name in ("float32", "float64"):
+        return _called(f, code, args, dtype)
     xs = [Lanes(f, reg) for reg in args]
     match code:
         case "cast":
@@ -233,6 +235,20 @@ def emit(f: Function, code: str, args: Sequence[Reg], dtype: DType, param: Any =
             return rounding.ldexp(xs[0], xs[1]).reg
         case _:
             return _by_row(code, xs, dtype).reg
+
+
+def _called(f: Function, code: str, args: Sequence[Reg], dtype: DType) -> Reg:
+    """The operation by a function of the module, which is made where it is missing."""
+    kind = llvm_type(dtype)
+    name = ".".join(["op", code, *[a.dtype.name for a in args], dtype.name])
+    if name not in f.module.operations:
+        f.module.operations.add(name)
+        own = [Reg(f"%x{i}", a.dtype, 1) for i, a in enumerate(args)]
+        head = f"define internal {kind} @{name}({', '.join(map(str, own))}) #0"
+        body = Function(f.module, head)
+        body.emit(f"ret {emit(body, code, own, dtype)}")
+        body.close()
+    return f.let(f"call {kind} @{name}({', '.join(map(str, args))})", dtype)
 
 
 def _by_row(code: str, xs: list[Lanes], dtype: DType) -> Lanes:

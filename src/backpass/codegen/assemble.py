@@ -23,6 +23,7 @@ from backpass.codegen.memory import ArenaPlan, Block, plan_arena
 from backpass.codegen.memory_verify import verify_plan
 from backpass.codegen.runtime import CONTEXT, slot_offset
 from backpass.codegen.scatter import emit_scatter
+from backpass.codegen.straight import emit_straight, is_straight
 from backpass.codegen.text import Module
 from backpass.codegen.workspace import Workspace
 from backpass.loops import Gemm, LoopKernel
@@ -121,6 +122,8 @@ class Assembler:
             name = f"kernel{len(self._emitted)}"
             if isinstance(kernel, Gemm):
                 space = emit_gemm(self.module, kernel, name, self.machine)
+            elif isinstance(kernel, LoopKernel) and is_straight(kernel):
+                space = emit_straight(self.module, kernel, name)
             elif isinstance(kernel, LoopKernel):
                 space = emit_loops(self.module, kernel, name)
             else:

@@ -21,17 +21,29 @@ from backpass.codegen.workspace import Workspace, aligned
 from backpass.loops import LoopKernel, Space
 
 
-def emit_loops(module: Module, kernel: LoopKernel, name: str) -> Workspace:
-    """Add the function `name` of a verified kernel to a module; the scratch that it needs."""
+def emit_loops(
+    module: Module,
+    kernel: LoopKernel,
+    name: str,
+    *,
+    linkage: str = "",
+    calls: frozenset[str] = frozenset(),
+) -> Workspace:
+    """Add the function `name` of a verified kernel to a module; the scratch that it needs.
+
+    Args:
+        linkage: "internal " for a function that the module alone calls.
+        calls: the operations that are called rather than written out (`Function.calls`).
+    """
     plan = plan_loops(kernel)
     memory = [k for k, b in enumerate(kernel.buffers) if b.space is Space.MEMORY]
     numbers = {k: i for i, k in enumerate(memory)}
     parameters = "".join(f", ptr %b{i}" for i in range(len(memory)))
     head = (
-        f"define void @{name}(ptr %team, i64 %tid, i64 %n, ptr %scratch, ptr %status"
+        f"define {linkage}void @{name}(ptr %team, i64 %tid, i64 %n, ptr %scratch, ptr %status"
         f"{parameters}) #0"
     )
-    f = Function(module, head)
+    f = Function(module, head, calls)
     offsets, size = _scratch_layout(plan)
     base = _scratch_base(f, kernel, size)
     buffers = [

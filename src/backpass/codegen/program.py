@@ -258,6 +258,11 @@ class Program:
             spec = run.specs[code % len(run.specs)]
             given = np.asarray(table[spec.slot])
             if code < len(run.specs):
+                if spec.writeable and not given.flags.writeable:
+                    raise ValueError(
+                        f"an array that the program updates is read-only: {given.dtype} "
+                        f"{list(given.shape)}; set its flags.writeable, or give a copy"
+                    )
                 table[spec.slot] = fitting(spec, given)
             elif spec.writeable:
                 raise AliasError(

@@ -93,6 +93,7 @@ class Module:
         self.fused = fused
         self.declarations: dict[str, None] = {}
         self.functions: list[str] = []
+        self.operations: set[str] = set()  # the functions of single operations that it has
 
     def declare(self, text: str) -> None:
         """Add a line such as `declare float @llvm.fabs.f32(float)`, or a constant, once."""
@@ -103,10 +104,14 @@ class Module:
 
 
 class Function:
-    """One function under construction; `close` adds it to its module."""
+    """One function under construction; `close` adds it to its module.
 
-    def __init__(self, module: Module, head: str) -> None:
+    `calls` are the operations whose scalars are computed by functions of the module, not in place.
+    """
+
+    def __init__(self, module: Module, head: str, calls: frozenset[str] = frozenset()) -> None:
         self.module = module
+        self.calls = calls
         self.lines = [head + " {", "entry:"]
         self.block = "entry"
         self._names = 0

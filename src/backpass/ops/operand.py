@@ -74,10 +74,12 @@ def dtype_of(x: Operand) -> DType:
 
 
 def cast_to(x: Operand, dtype: DType) -> Operand:
-    """x in another dtype, itself if it has it already."""
+    """x in another dtype, itself if it has it already; operands are of native byte order."""
     own = x.dtype
     if own is dtype or own == dtype:
         return x
+    if not dtype.isnative:
+        return cast_to(x, dtype.newbyteorder("="))
     check_supported(dtype, "cast")
     return el.cast(x, dtype=dtype)
 

@@ -17,6 +17,7 @@ from backpass.ir import Graph
 from backpass.passes.liveness import Flow, flow_of
 
 SWEEPS = 4
+TINY = 256  # bytes: where no array is larger, the order saves no memory worth the search
 
 
 def order(graph: Graph) -> Graph:
@@ -25,6 +26,8 @@ def order(graph: Graph) -> Graph:
     Before: `%1 = sin(%0); %2 = cos(%0); %3 = sum(%1); %4 = sum(%2)`, where two arrays are live.
     After: `%1 = sin(%0); %2 = sum(%1); %3 = cos(%0); %4 = sum(%3)`, where one is.
     """
+    if all([t.nbytes <= TINY for node in graph.nodes for t in node.types]):
+        return graph
     found = best_order(flow_of(graph))
     return Graph(graph.inputs, tuple([graph.nodes[i] for i in found]), graph.outputs)
 

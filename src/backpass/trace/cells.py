@@ -118,7 +118,7 @@ class Cell(np.lib.mixins.NDArrayOperatorsMixin):
     """One array with an identity. It answers to NumPy like the array it holds.
 
     Args:
-        array: the initial value; the Cell keeps a contiguous copy of its own.
+        array: the initial value; the Cell keeps a contiguous copy of its own, in native byte order.
         trainable: whether a transform may differentiate with respect to it.
         name: what errors call it; a Module sets the qualified name.
     """
@@ -127,7 +127,8 @@ class Cell(np.lib.mixins.NDArrayOperatorsMixin):
     __array_priority__ = 900
 
     def __init__(self, array: Any, *, trainable: bool = False, name: str = "") -> None:
-        self._array = np.array(array, order="C")
+        own = np.array(array, order="C")
+        self._array = own if own.dtype.isnative else own.astype(own.dtype.newbyteorder("="))
         self.trainable = trainable
         self.name = name
 
@@ -188,7 +189,7 @@ class Cell(np.lib.mixins.NDArrayOperatorsMixin):
 
     def cast(self, dtype: Any) -> None:
         """Hold the array in another floating dtype from now on."""
-        new = np.dtype(dtype)
+        new = np.dtype(dtype).newbyteorder("=")
         if new.kind != "f":
             raise DTypeError(f"{self.describe()}: cannot become {new}; use a floating dtype")
         self._array = self._array.astype(new)

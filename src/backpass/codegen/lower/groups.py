@@ -31,7 +31,7 @@ from backpass.prims.index import wrap_index
 from backpass.prims.shape import concatenate
 
 OPS_LIMIT = 160  # of a group with loops: more would not find registers
-SCALAR_OPS_LIMIT = 20_000
+SCALAR_OPS_LIMIT = 1_000_000  # they are cut into pieces, see codegen/straight.py
 TEMPLATES = 6  # members that are tried as a pattern for a place
 LONG = 16384  # elements of a reduction that is done in chunks, when there are
 FEW = 64  # or fewer results
