@@ -203,7 +203,16 @@ def test_data_that_need_a_cast_or_come_from_a_memory_map(calls: list[int], tmp_p
     assert same(weights(made["plain"].model), weights(made["double"].model))
 
 
-def test_a_stateful_loss_and_several_inputs(calls: list[int]) -> None:
+def test_a_table_by_columns_as_a_frame_has_it_is_laid_out_by_rows(calls: list[int]) -> None:
+    x, y = blobs(96)
+    made = trainer()
+    made.fit((np.asfortranarray(x, np.float64), y), epochs=1, batch_size=8)
+    plain = trainer()
+    plain.fit((x, y), epochs=1, batch_size=8)
+    assert len(calls) == 2 and same(weights(made.model), weights(plain.model))
+
+
+def test_several_inputs(calls: list[int]) -> None:
     class Two(nn.Module):
         def __init__(self) -> None:
             super().__init__()

@@ -251,10 +251,12 @@ def as_numbers(values: Any, name: str) -> np.ndarray:
 
 
 def to_dtype(array: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
-    """Floats in the model's dtype, bools as int64, other integers as they are."""
+    """Floats in the model's dtype, bools as int64, other integers as they are. What is cast is laid
+    out by rows, as batches are gathered.
+    """
     kind = array.dtype.kind
     if kind == "f" and array.dtype != dtype:
-        return array.astype(dtype)
+        return array.astype(dtype, order="C")
     if kind == "b":
         return array.astype(np.int64)
     return array
