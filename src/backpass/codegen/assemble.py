@@ -23,7 +23,7 @@ from backpass.codegen.memory import ArenaPlan, Block, plan_arena
 from backpass.codegen.memory_verify import verify_plan
 from backpass.codegen.runtime import CONTEXT, slot_offset
 from backpass.codegen.scatter import emit_scatter
-from backpass.codegen.straight import emit_straight, is_straight
+from backpass.codegen.straight import emit_straight, is_long, is_straight
 from backpass.codegen.text import Module
 from backpass.codegen.workspace import Workspace
 from backpass.loops import Gemm, LoopKernel
@@ -115,14 +115,14 @@ class Assembler:
     # -- kernels
 
     def _function(self, step: Bound) -> tuple[str, Workspace]:
-        """The function of a kernel, emitted once for all that are equal."""
+        """The function of a kernel, emitted once for all that are equal; long ones seldom are."""
         kernel = step.kernel
-        key = repr(replace(kernel, name=""))
+        key = kernel.name if is_long(kernel) else repr(replace(kernel, name=""))
         if key not in self._emitted:
             name = f"kernel{len(self._emitted)}"
             if isinstance(kernel, Gemm):
                 space = emit_gemm(self.module, kernel, name, self.machine)
-            elif isinstance(kernel, LoopKernel) and is_straight(kernel):
+            elif is_straight(kernel):
                 space = emit_straight(self.module, kernel, name)
             elif isinstance(kernel, LoopKernel):
                 space = emit_loops(self.module, kernel, name)

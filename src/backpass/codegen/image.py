@@ -14,6 +14,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,7 +23,7 @@ import numpy as np
 from backpass.codegen import cache, engine
 from backpass.codegen.machine import Machine
 from backpass.codegen.once import once
-from backpass.ir import Graph, Node, TensorType, Value
+from backpass.ir import Graph, Node, Primitive, TensorType, Value
 from backpass.ir.graph import Array
 from backpass.ir.show import splat
 
@@ -159,21 +160,35 @@ def _exact(graph: Graph) -> str:
             found = names[v] = f"c{len(names)}={_constant(v)}"
         return found
 
+    operations: dict[object, str] = {}  # of nodes without parameters, which are most
+
+    def operation(node: Node) -> str:
+        if node.params:
+            return _operation(node)
+        key = node.primitive, node.types
+        if key not in operations:
+            operations[key] = _operation(node)
+        return operations[key]
+
     lines = [" ".join([_type(v.type) for v in graph.inputs])]
     for number, node in enumerate(graph.nodes):
-        lines.append(f"{_operation(node)}({' '.join([name(v) for v in node.inputs])})")
+        lines.append(f"{operation(node)}({' '.join([name(v) for v in node.inputs])})")
         names[node] = f"n{number}"
     lines.append(" ".join([name(v) for v in graph.outputs]))
     return "\n".join(lines)
 
 
 def _operation(node: Node) -> str:
-    primitive = node.primitive
-    rule: Any = primitive.reference
-    origin = f"{getattr(rule, '__module__', '')}.{getattr(rule, '__qualname__', '')}"
     params = ",".join([f"{k}={_param(node.params[k])}" for k in sorted(node.params)])
     types = " ".join([_type(t) for t in node.types])
-    return f"{primitive.name}:{primitive.lower}:{origin}[{params}]{types}"
+    return f"{_origin(node.primitive)}[{params}]{types}"
+
+
+@lru_cache(maxsize=1 << 10)
+def _origin(primitive: Primitive) -> str:
+    rule: Any = primitive.reference
+    origin = f"{getattr(rule, '__module__', '')}.{getattr(rule, '__qualname__', '')}"
+    return f"{primitive.name}:{primitive.lower}:{origin}"
 
 
 def _type(t: TensorType) -> str:
@@ -186,6 +201,8 @@ def _param(x: object) -> str:
     if isinstance(x, np.dtype):
         return f"dtype:{cast('np.dtype[Any]', x).str}"
     if isinstance(x, tuple):
+        if all([type(v) is int for v in cast("tuple[object, ...]", x)]):
+            return f"ints:{x!r}"
         return "(" + ",".join([_param(v) for v in cast("tuple[object, ...]", x)]) + ")"
     raise _NamelessError
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeGuard
 
 from backpass.codegen import elementary
 from backpass.codegen.access import stored_type
@@ -23,7 +24,7 @@ from backpass.codegen.loopnest import emit_loops
 from backpass.codegen.nest import access_of
 from backpass.codegen.text import DType, Module
 from backpass.codegen.workspace import Workspace, aligned
-from backpass.loops import Access, Buffer, Indexed, LoopKernel, Op, Space, Stage
+from backpass.loops import Access, Buffer, Indexed, Kernel, LoopKernel, Op, Space, Stage
 
 LONG = 400  # operations from which a kernel is cut
 LEAST, MOST = 100, 500  # operations of a piece
@@ -57,10 +58,17 @@ class Piece:
     places: tuple[Place, ...]
 
 
-def is_straight(kernel: LoopKernel) -> bool:
+def is_straight(kernel: Kernel) -> TypeGuard[LoopKernel]:
     """Whether a kernel is one run of scalar operations, in memory that the caller gives."""
+    if not isinstance(kernel, LoopKernel):
+        return False
     plain = not kernel.extents and len(kernel.stages) == 1 and not kernel.stages[0].loops
     return plain and all([b.space is Space.MEMORY for b in kernel.buffers])
+
+
+def is_long(kernel: Kernel) -> bool:
+    """Whether a kernel is straight and will be cut."""
+    return is_straight(kernel) and len(kernel.stages[0].ops) >= LONG
 
 
 def emit_straight(module: Module, kernel: LoopKernel, name: str) -> Workspace:
@@ -68,7 +76,7 @@ def emit_straight(module: Module, kernel: LoopKernel, name: str) -> Workspace:
     ops = kernel.stages[0].ops
     often = len([op for op in ops if op.code in CALLED]) >= OFTEN
     calls = CALLED if often else frozenset[str]()
-    if len(ops) < LONG:
+    if not is_long(kernel):
         return emit_loops(module, kernel, name, calls=calls)
     pieces, sizes = cut_straight(kernel)
     known = "ptr %team, i64 %tid, i64 %n, ptr %scratch, ptr %status"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import is_
 
 from backpass.ir import Graph, Node, Value
 from backpass.ir.graph import rebuild
@@ -17,16 +18,16 @@ def rewrite(graph: Graph, rule: Rule) -> Graph:
     A node whose inputs did not change is kept as it is. Nodes that the rule made come before their
     first reader.
     """
-    instead: dict[Node, tuple[Value, ...]] = {}
+    instead: dict[Node | None, tuple[Value, ...]] = {}  # None, of a leaf, is never in it
     nodes: list[Node] = []
     known: set[Node] = set()
 
     def moved(v: Value) -> Value:
-        return instead[v.node][v.index] if v.node is not None and v.node in instead else v
+        return instead[v.node][v.index] if v.node in instead else v
 
     for node in graph.nodes:
-        inputs = tuple(map(moved, node.inputs))
-        same = all([a is b for a, b in zip(inputs, node.inputs, strict=True)])
+        inputs = tuple([instead[v.node][v.index] if v.node in instead else v for v in node.inputs])
+        same = all(map(is_, inputs, node.inputs))
         current = node if same else rebuild(node, inputs)
         answer = rule(current)
         if answer is not None:

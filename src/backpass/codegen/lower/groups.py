@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 
@@ -112,14 +113,17 @@ def is_map(node: Node) -> bool:
         return node.types[0].dtype == np.int64
     match node.primitive.lower:
         case Lowering.ELEMENTWISE:
-            inputs = [v.dtype for v in node.inputs]
-            return can_emit(node.primitive.name, inputs, node.types[0].dtype)
+            inputs = tuple([v.dtype for v in node.inputs])
+            return _has_code(node.primitive.name, inputs, node.types[0].dtype)
         case Lowering.PAD:
             return not any(node.params["interior"])
         case Lowering.GATHER:
             return True
         case _:
             return False
+
+
+_has_code = lru_cache(maxsize=1 << 12)(can_emit)
 
 
 def is_reduction(node: Node) -> bool:
