@@ -33,8 +33,7 @@ def tile_map(kernel: LoopKernel) -> LoopKernel | None:
         return None
     rank = len(kernel.extents)
     order = [a for a in range(rank) if a not in (axis, vector)] + [axis, vector]
-    size = max(op.dtype.itemsize for op in crossing)
-    rows = LANES if size <= 4 else LANES // 2
+    rows = square_size(crossing)
     moved = tuple(_moved_op(op, order) for op in ops)
     return replace(
         kernel,
@@ -43,6 +42,33 @@ def tile_map(kernel: LoopKernel) -> LoopKernel | None:
         stages=(Stage(True, moved),),
         schedule=Schedule(rank - 1, rows, kernel.schedule.parallel),
     )
+
+
+def square_size(ops: Sequence[Op]) -> int:
+    """Vectors that are turned at once: as many as a register of the widest has lanes, or half."""
+    return LANES if max(op.dtype.itemsize for op in ops) <= 4 else LANES // 2
+
+
+def turned_loads(kernel: LoopKernel, stage: Stage, vector: int) -> frozenset[int]:
+    """Which ops of a stage are loads that lanes would take one by one, and rows along the innermost
+    loop would not: the lanes are outer iterations and the unit stride is along the last axis.
+    """
+    last = len(kernel.extents) - 1
+    loops = stage.loops and vector < kernel.outer <= last
+    if not loops or kernel.extents[last] < _LEAST or kernel.extents[vector] < _LEAST:
+        return frozenset()
+    clipped = kernel.clip is not None and last == kernel.clip.inner
+    if clipped or any(op.code == "scan" for op in stage.ops):
+        return frozenset()
+    found = [k for k, op in enumerate(stage.ops) if _is_turnable(kernel, op, vector, last)]
+    return frozenset(found)
+
+
+def _is_turnable(kernel: LoopKernel, op: Op, vector: int, last: int) -> bool:
+    if op.code != "load" or op.args or op.dtype.itemsize < 4:
+        return False
+    memory = kernel.buffers[op.param.buffer].space is Space.MEMORY
+    return memory and op.param.strides[last] == 1 and abs(op.param.strides[vector]) > 4
 
 
 def _is_plain_map(kernel: LoopKernel) -> bool:
@@ -92,17 +118,27 @@ def _moved_access(place: Access, order: Sequence[int]) -> Access:
 
 
 def load_turned(
-    f: Function, dtype: DType, pointer: str, stride: int, tile: int, rows: int, count: int
+    f: Function,
+    dtype: DType,
+    pointer: str,
+    stride: int,
+    tile: int,
+    rows: int,
+    count: int,
+    ahead: int = 0,
 ) -> list[Reg]:
     """`rows` vectors, of which vector u has lane k from `pointer + k * stride + u`.
 
-    Memory is touched for the first `count` lanes alone.
+    Memory is touched for the first `count` lanes alone. What lies `ahead` elements further is asked
+    for: short runs with gaps between them are no stream that a machine foresees.
     """
     kept = access.stored_type(dtype)
     lines: list[Reg] = []
     for k in range(LANES):
         if k < count:
             place = access.offset_pointer(f, dtype, pointer, k * stride)
+            if ahead:
+                access.prefetch(f, access.offset_pointer(f, dtype, place, ahead))
             lines.append(access.load_vector(f, kept, place, 1, tile, rows))
         else:
             lines.append(constant(0, kept, tile))
