@@ -159,7 +159,11 @@ class Body:
         blocks, rest = divmod(self._extents[axis], tile)
         strides = self._strides(stage.keys, axis)
         if blocks > 1:
-            loop = self._open(stage, blocks, [s * tile for s in strides if s], axis, tile)
+            asked = self._asked(stage, axis, tile)
+            moves = [s * tile for s in strides if s] + list(asked.values())
+            loop = self._open(stage, blocks, moves, axis, tile)
+            for number, step in asked.items():
+                self._ask(number, visit, loop.multiples[step], step)
             moved = self._along(visit, strides, {s: loop.multiples.get(s * tile) for s in strides})
             index = visit.index | {axis: loop.multiples[tile]} if tile in loop.multiples else None
             self._square(stage, axis, tile, replace(moved, index=index or visit.index))
@@ -189,7 +193,7 @@ class Body:
                 lines[task.number] = [
                     load_turned(
                         self._f, task.op.dtype, self._place(task, visit, u), stride,
-                        tile, positions, count, self._ahead(task, stride),
+                        tile, positions, count,
                     )
                     for u, count in enumerate(visit.counts)
                 ]  # fmt: skip
@@ -204,10 +208,28 @@ class Body:
             self._tasks(stage, -1, replace(self._along(visit, strides, steps), index=at))
         self._lines = {}
 
-    def _ahead(self, task: Task, stride: int) -> int:
-        """Elements from a block of rows to one that is far enough ahead to be asked for now."""
-        block = stride * self._plan.block
-        return block * -(-AHEAD // abs(block * task.op.dtype.itemsize))
+    def _asked(self, stage: StagePlan, axis: int, tile: int) -> dict[int, int]:
+        """For each turned load how many elements of a later block are asked for at each square."""
+        found: dict[int, int] = {}
+        for number in stage.turned:
+            stride = self._lane_stride(pointer_key(number, self._plan.ops[number]))
+            if stride > 0:
+                found[number] = -(-stride * self._plan.block * tile // self._extents[axis])
+        return found
+
+    def _ask(self, number: int, visit: Visit, done: Reg, step: int) -> None:
+        """Ask for the next lines of a later block of rows, in their order in memory.
+
+        Short runs with gaps between them are no stream that a machine foresees.
+        """
+        f, op = self._f, self._plan.ops[number]
+        key = pointer_key(number, op)
+        block = self._lane_stride(key) * self._plan.block
+        far = block * -(-AHEAD // (block * op.dtype.itemsize)) + access_of(op).offset
+        pointer = self._moved(key, visit.pointers[key], done)
+        line = 64 // op.dtype.itemsize
+        for k in range(0, step, line):
+            access.prefetch(f, access.offset_pointer(f, op.dtype, pointer, far + k))
 
     def _later(self, first: Reg, steps: int) -> Reg:
         if not first.name.startswith("%"):

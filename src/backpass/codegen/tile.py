@@ -118,27 +118,17 @@ def _moved_access(place: Access, order: Sequence[int]) -> Access:
 
 
 def load_turned(
-    f: Function,
-    dtype: DType,
-    pointer: str,
-    stride: int,
-    tile: int,
-    rows: int,
-    count: int,
-    ahead: int = 0,
+    f: Function, dtype: DType, pointer: str, stride: int, tile: int, rows: int, count: int
 ) -> list[Reg]:
     """`rows` vectors, of which vector u has lane k from `pointer + k * stride + u`.
 
-    Memory is touched for the first `count` lanes alone. What lies `ahead` elements further is asked
-    for: short runs with gaps between them are no stream that a machine foresees.
+    Memory is touched for the first `count` lanes alone.
     """
     kept = access.stored_type(dtype)
     lines: list[Reg] = []
     for k in range(LANES):
         if k < count:
             place = access.offset_pointer(f, dtype, pointer, k * stride)
-            if ahead:
-                access.prefetch(f, access.offset_pointer(f, dtype, place, ahead))
             lines.append(access.load_vector(f, kept, place, 1, tile, rows))
         else:
             lines.append(constant(0, kept, tile))
