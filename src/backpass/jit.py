@@ -112,14 +112,16 @@ class _Ready:
     layouts of arrays are checked by the program's native entry.
     """
 
-    __slots__ = ("cells", "compiled", "guards", "structure", "trainable")
+    __slots__ = ("cells", "enter", "guards", "nested", "plain", "trainable")
 
     def __init__(self, compiled: Compiled, found: _Arguments, guards: Sequence[_Guard]) -> None:
-        self.compiled = compiled
+        self.enter = compiled.program.enter
         self.cells = found.cells
         self.trainable = [c.trainable for c in found.cells]
-        self.structure = _renamed(compiled.structure, found.cells)
+        ranks = [len(t.shape) for t in compiled.program.result_types]
+        self.nested = _nester(_renamed(compiled.structure, found.cells), ranks)
         self.guards = guards
+        self.plain = not found.cells and all([g.kind is np.ndarray for g in guards])
 
     def is_alive(self) -> bool:
         """Whether the Modules and optimizers that it is for are still there."""
@@ -129,17 +131,38 @@ class _Ready:
         """The result, or NotImplemented if this call needs the long way."""
         if len(args) != len(self.guards):
             return NotImplemented
+        if self.plain:  # the native entry looks at all there is to look at
+            outputs = self.enter(args)
+            return NotImplemented if outputs is None else self.nested(outputs)
         arrays: list[Any] = []
         for x, guard in zip(args, self.guards, strict=True):
             if not _fed(x, guard, arrays):
                 return NotImplemented
         if self.trainable != [c.trainable for c in self.cells]:
             return NotImplemented
-        outputs = self.compiled.program.enter(arrays + [c.array for c in self.cells])
-        if outputs is None:
-            return NotImplemented
-        results = [x if x.ndim else x[()] for x in outputs]
-        return results[0] if self.structure.kind is None else unflatten(self.structure, results)
+        outputs = self.enter(arrays + [c.array for c in self.cells])
+        return NotImplemented if outputs is None else self.nested(outputs)
+
+
+def _nester(structure: Tree, ranks: Sequence[int]) -> Callable[[list[Any]], Any]:
+    """What makes of a program's outputs the result of a call: numbers of arrays of rank 0."""
+    scalars = [i for i, rank in enumerate(ranks) if not rank]
+    if structure.kind is None and len(ranks) == 1:
+        return (lambda outputs: outputs[0][()]) if scalars else (lambda outputs: outputs[0])
+    kinds = [c.kind for c in structure.children]
+
+    def with_numbers(outputs: list[Any]) -> list[Any]:
+        for i in scalars:
+            outputs[i] = outputs[i][()]
+        return outputs
+
+    if structure.kind is tuple and not any(kinds):
+        return lambda outputs: tuple(with_numbers(outputs))
+    if structure.kind is tuple and kinds == [None, tuple]:  # as `value_and_grad` with a tuple
+        inner = structure.children[1]
+        if not any([c.kind for c in inner.children]):
+            return lambda outputs: (with_numbers(outputs)[0], tuple(outputs[1:]))
+    return lambda outputs: unflatten(structure, with_numbers(outputs))
 
 
 class BatchSeries:

@@ -183,7 +183,7 @@ class Program:
 
     # -- running
 
-    def enter(self, arguments: list[Array]) -> list[Array] | None:
+    def enter(self, arguments: Sequence[Array]) -> list[Array] | None:
         """The outputs, if the program is one native function and all arguments fit as they are."""
         run = self._only
         if run is None:
