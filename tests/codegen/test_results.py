@@ -2,6 +2,8 @@
 
 import threading
 import weakref
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +20,7 @@ def made(*sizes: int) -> Results:
     return Results([TensorType((n,), np.dtype(np.float64)) for n in sizes])
 
 
-def test_a_large_result_that_is_gone_is_used_again_and_a_small_one_is_not_kept():
+def test_a_large_result_that_is_gone_is_used_again_and_a_small_one_is_not_kept() -> None:
     of = made(SIZE, 4)
     first, small = of.fresh()
     address, gone = first.ctypes.data, weakref.ref(small)
@@ -39,7 +41,7 @@ def test_a_large_result_that_is_gone_is_used_again_and_a_small_one_is_not_kept()
         lambda a: {"x": [a]},
     ],
 )
-def test_a_result_that_anything_refers_to_is_left_alone(hold):
+def test_a_result_that_anything_refers_to_is_left_alone(hold: Callable[[np.ndarray], Any]) -> None:
     of = made(SIZE)
     held = hold(of.fresh()[0])
     kept = of._kept[0][0]
@@ -61,14 +63,16 @@ def test_a_result_that_anything_refers_to_is_left_alone(hold):
         lambda a: a.resize((SIZE // 2,), refcheck=False),
     ],
 )
-def test_a_result_that_was_made_another_array_is_not_returned_again(change):
+def test_a_result_that_was_made_another_array_is_not_returned_again(
+    change: Callable[[np.ndarray], None],
+) -> None:
     of = made(SIZE)
     change(of.fresh()[0])
     again = of.fresh()[0]
     assert again.shape == (SIZE,) and again.flags.writeable and again.flags.owndata
 
 
-def test_what_is_kept_is_bounded():
+def test_what_is_kept_is_bounded() -> None:
     of = made(SIZE)
     many = [of.fresh()[0] for _ in range(5)]
     assert len({a.ctypes.data for a in many}) == 5
@@ -77,7 +81,7 @@ def test_what_is_kept_is_bounded():
     assert len(made(*[MOST_BYTES // 32] * 6)._kept) == 2
 
 
-def test_threads_never_get_one_array_at_a_time():
+def test_threads_never_get_one_array_at_a_time() -> None:
     of, clashes = made(SIZE), []
 
     def work(number: int) -> None:
@@ -95,13 +99,15 @@ def test_threads_never_get_one_array_at_a_time():
     assert not clashes
 
 
-def test_where_references_cannot_be_counted_nothing_is_kept(monkeypatch):
+def test_where_references_cannot_be_counted_nothing_is_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(results, "_idle_count", lambda: 0)
     of = made(SIZE)
     assert not of._kept and of.fresh()[0].shape == (SIZE,)
 
 
-def test_a_jitted_function_gives_independent_results():
+def test_a_jitted_function_gives_independent_results() -> None:
     f = bp.jit(lambda x: x + 1.0)
     x = np.zeros(SIZE)
     kept = [f(x + i) for i in range(5)]

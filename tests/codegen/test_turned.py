@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from tests.codegen.test_loopnest import OLDER, check_kernel, x86_only
+from tests.codegen.test_loopnest import OLDER, Case, check_kernel, x86_only
 from tests.loops.kernels import load, reduce, store
 
 from backpass.codegen.nest import plan_loops
@@ -34,7 +34,7 @@ def weighted_rows(
     return LoopKernel("k", buffers, (rows, columns), 1, stages, schedule=schedule)
 
 
-def case(rows: int, columns: int, gap: int, dtype: type, schedule: Schedule):
+def case(rows: int, columns: int, gap: int, dtype: type, schedule: Schedule) -> Case:
     kernel = weighted_rows(rows, columns, gap, np.dtype(dtype), schedule)
     (stage, _) = plan_loops(kernel).stages
     assert stage.turned == {0}

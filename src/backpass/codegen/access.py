@@ -302,6 +302,13 @@ def wrapped(f: Function, x: Reg, extent: int) -> tuple[Reg, Reg]:
     return x, f.let(f"icmp ult {x}, {end}", BOOL, x.width)
 
 
+def wrap_checked(f: Function, x: Reg, extent: int, count: int) -> Reg:
+    """An index counted from the end where it is negative; 0 and status 1 where out of range."""
+    x, inside = wrapped(f, x, extent)
+    report_invalid(f, inside, count)
+    return f.let(f"select {inside}, {x}, {constant(0, INT64, x.width)}", INT64, x.width)
+
+
 def report_invalid(f: Function, valid: Reg, count: int) -> None:
     """Set the kernel's status to 1 unless the first `count` lanes are true."""
     if valid.width > 1:

@@ -12,15 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from backpass.codegen import access, arithmetic, reduction
-from backpass.codegen.blocks import CountedLoop, add_constant
+from backpass.codegen.blocks import CountedLoop, add_constant, lane_counts
 from backpass.codegen.nest import Key, Plan, StagePlan, Task, access_of, pointer_key
 from backpass.codegen.text import INT64, Function, Reg, constant
-from backpass.codegen.tile import load_turned, square_size, store_turned
+from backpass.codegen.tile import ask_ahead, load_turned, square_size, store_turned
 from backpass.loops import Space
 
 Value = tuple[Reg, ...]
-
-AHEAD = 8192  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +35,6 @@ class Visit:
     counts: tuple[int, ...]
     multiples: dict[int, Reg]
     shift: int = 0
-
-
-def lane_counts(positions: int, width: int) -> tuple[int, ...]:
-    """How many lanes of each vector are alive for some positions in a row."""
-    full, some = divmod(positions, width)
-    return (width,) * full + ((some,) if some else ())
 
 
 class Body:
@@ -175,12 +167,10 @@ class Body:
             at = visit.index | {axis: constant(tile * blocks, INT64)}
             self._square(stage, axis, rest, replace(self._along(visit, strides, steps), index=at))
 
-    def _along(
-        self, visit: Visit, strides: Sequence[int], steps: Mapping[int, Reg | None]
-    ) -> Visit:
+    def _along(self, visit: Visit, strides: Sequence[int], by: Mapping[int, Reg | None]) -> Visit:
         """The visit with each pointer moved by what its stride says."""
         pairs = zip(visit.pointers.items(), strides, strict=True)
-        pointers = {key: self._moved(key, p, steps[s] if s else None) for (key, p), s in pairs}
+        pointers = {key: self._moved(key, p, by[s] if s else None) for (key, p), s in pairs}
         return replace(visit, pointers=pointers)
 
     def _square(self, stage: StagePlan, axis: int, positions: int, visit: Visit) -> None:
@@ -188,21 +178,18 @@ class Body:
         lines: dict[int, list[list[Reg]]] = {}
         for task in stage.tasks[-1]:
             if task.number in stage.turned:
-                stride = self._lane_stride(pointer_key(task.number, task.op))
-                tile = square_size([task.op])
+                op, stride = task.op, self._lane_stride(pointer_key(task.number, task.op))
                 lines[task.number] = [
-                    load_turned(
-                        self._f, task.op.dtype, self._place(task, visit, u), stride,
-                        tile, positions, count,
-                    )
-                    for u, count in enumerate(visit.counts)
-                ]  # fmt: skip
+                    load_turned(self._f, op.dtype, place, stride, square_size([op]), positions, n)
+                    for u, n in enumerate(visit.counts)
+                    for place in (self._place(task, visit, u),)
+                ]
         strides = self._strides(stage.keys, axis)
         first = visit.index.get(axis, constant(0, INT64))
         for k in range(positions):
             self._lines = {n: tuple([x[k] for x in vectors]) for n, vectors in lines.items()}
             steps = {s: constant(s * k, INT64) if k else None for s in strides}
-            at = visit.index | {axis: self._later(first, k)}
+            at = visit.index | {axis: add_constant(self._f, first, k)}
             for task in stage.tasks[-1]:
                 self._splats.pop(task.number, None)
             self._tasks(stage, -1, replace(self._along(visit, strides, steps), index=at))
@@ -210,31 +197,16 @@ class Body:
 
     def _asked(self, stage: StagePlan, axis: int, tile: int) -> dict[int, int]:
         """For each turned load how many elements of a later block are asked for at each square."""
-        found: dict[int, int] = {}
-        for number in stage.turned:
-            stride = self._lane_stride(pointer_key(number, self._plan.ops[number]))
-            if stride > 0:
-                found[number] = -(-stride * self._plan.block * tile // self._extents[axis])
-        return found
+        plan, extent = self._plan, self._extents[axis]
+        strides = {n: self._lane_stride(pointer_key(n, plan.ops[n])) for n in stage.turned}
+        return {n: -(-s * plan.block * tile // extent) for n, s in strides.items() if s > 0}
 
     def _ask(self, number: int, visit: Visit, done: Reg, step: int) -> None:
-        """Ask for the next lines of a later block of rows, in their order in memory.
-
-        Short runs with gaps between them are no stream that a machine foresees.
-        """
-        f, op = self._f, self._plan.ops[number]
+        """Ask for the lines of a later block of rows that follow those asked for so far."""
+        op = self._plan.ops[number]
         key = pointer_key(number, op)
         block = self._lane_stride(key) * self._plan.block
-        far = block * -(-AHEAD // (block * op.dtype.itemsize)) + access_of(op).offset
-        pointer = self._moved(key, visit.pointers[key], done)
-        line = 64 // op.dtype.itemsize
-        for k in range(0, step, line):
-            access.prefetch(f, access.offset_pointer(f, op.dtype, pointer, far + k))
-
-    def _later(self, first: Reg, steps: int) -> Reg:
-        if not first.name.startswith("%"):
-            return constant(int(first.name) + steps, INT64)
-        return add_constant(self._f, first, steps)
+        ask_ahead(self._f, op, self._moved(key, visit.pointers[key], done), block, step)
 
     def _open(
         self, stage: StagePlan, count: int, strides: list[int], axis: int, step: int = 1
@@ -498,15 +470,11 @@ class Body:
 
     def _wrapped(self, task: Task, visit: Visit) -> Value:
         """An index checked and counted from the end where it is negative."""
-        f, extent = self._f, task.op.param
+        arg, extent = task.op.args[0], task.op.param
         counts = visit.counts if task.vector else (1,)
-        found: list[Reg] = []
-        for u, count in enumerate(counts):
-            x, inside = access.wrapped(f, self._get(task.op.args[0], u, task.vector), extent)
-            access.report_invalid(f, inside, count)
-            zero = constant(0, INT64, x.width)
-            found.append(f.let(f"select {inside}, {x}, {zero}", INT64, x.width))
-        return tuple(found)
+        xs = [self._get(arg, u, task.vector) for u in range(len(counts))]
+        pairs = zip(xs, counts, strict=True)
+        return tuple([access.wrap_checked(self._f, x, extent, count) for x, count in pairs])
 
     def _advance(self, task: Task, visit: Visit) -> None:
         """Move the pointer of a load_at by an offset that all lanes share."""

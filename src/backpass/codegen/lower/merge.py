@@ -54,9 +54,11 @@ class _Reading:
         if not _is_open(reader):
             return None
         for source, reads in self.sources[reader].items():
-            if _alike(source, reader) and all([_at_hand(n, v, source, reader) for n, v in reads]):
-                if not self._leads(reader, source):
-                    return source
+            near = _alike(source, reader) and all(
+                [_at_hand(node, v, source, reader) for node, v in reads]
+            )
+            if near and not self._leads(reader, source):
+                return source
         return None
 
     def _leads(self, reader: Group, source: Group) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from backpass.codegen.lower.groups import Group
 from backpass.codegen.lower.index import Form, Place
@@ -40,7 +41,7 @@ def pieces(group: Group, guards: Sequence[Guard]) -> list[Group]:
         main = max(boxes, key=_points)
         boxes.remove(main)
         ends = [main[axis][0], *places, main[axis][1]]
-        for first, last in zip(ends, ends[1:], strict=False):
+        for first, last in pairwise(ends):
             boxes.append((*main[:axis], (first, last), *main[axis + 1 :]))
     return [_within(group, box) for box in boxes] if len(boxes) > 1 else [group]
 
@@ -69,7 +70,7 @@ def _few(places: list[int], extent: int) -> list[int]:
     if len(places) <= CUTS:
         return places
     ends = [0, *places, extent]
-    first, last = max(zip(ends, ends[1:], strict=False), key=lambda pair: pair[1] - pair[0])
+    first, last = max(pairwise(ends), key=lambda pair: pair[1] - pair[0])
     if 2 * (last - first) < extent:
         return []
     return [end for end in (first, last) if 0 < end < extent]
