@@ -50,8 +50,8 @@ class _Reading:
                 own.setdefault(self.home[c], []).append((node, v))
 
     def joins(self, reader: Group) -> Group | None:
-        """A group that the reader reads and may be one with."""
-        if not _is_open(reader):
+        """A group that the reader reads and may be one with; None of one that was joined itself."""
+        if not _is_open(reader) or reader not in self.sources:
             return None
         for source, reads in self.sources[reader].items():
             near = _alike(source, reader) and all(
