@@ -26,9 +26,9 @@ from backpass.ir import Graph, Scope, ScopeKind, is_live, leaf, type_of, verify
 from backpass.ops.operand import operand
 from backpass.passes import cse, dce, simplify
 from backpass.trace import Cell, Tracer, bound, capture, is_stateful, to_result, unwrap
-from backpass.trace.cells import Gradients, is_bound, version_of
+from backpass.trace.cells import is_bound, numbered, renamed, version_of
 from backpass.transforms.arguments import flat_outputs, is_zero_rank_array, weak_type
-from backpass.tree import Tree, flatten, unflatten
+from backpass.tree import Tree, flatten, unflatten, unflattener
 
 if TYPE_CHECKING:
     from backpass.codegen import Program, Series
@@ -112,14 +112,15 @@ class _Ready:
     layouts of arrays are checked by the program's native entry.
     """
 
-    __slots__ = ("cells", "enter", "guards", "nested", "plain", "trainable")
+    __slots__ = ("cells", "enter", "guards", "nested", "plain", "structure", "trainable")
 
     def __init__(self, compiled: Compiled, found: _Arguments, guards: Sequence[_Guard]) -> None:
         self.enter = compiled.program.enter
         self.cells = found.cells
         self.trainable = [c.trainable for c in found.cells]
         ranks = [len(t.shape) for t in compiled.program.result_types]
-        self.nested = _nester(_renamed(compiled.structure, found.cells), ranks)
+        self.structure = renamed(compiled.structure, found.cells)
+        self.nested = _nester(self.structure, ranks)
         self.guards = guards
         self.plain = not found.cells and all([g.kind is np.ndarray for g in guards])
 
@@ -147,22 +148,14 @@ class _Ready:
 def _nester(structure: Tree, ranks: Sequence[int]) -> Callable[[list[Any]], Any]:
     """What makes of a program's outputs the result of a call: numbers of arrays of rank 0."""
     scalars = [i for i, rank in enumerate(ranks) if not rank]
-    if structure.kind is None and len(ranks) == 1:
-        return (lambda outputs: outputs[0][()]) if scalars else (lambda outputs: outputs[0])
-    kinds = [c.kind for c in structure.children]
+    nested = unflattener(structure)
 
-    def with_numbers(outputs: list[Any]) -> list[Any]:
+    def of(outputs: list[Any]) -> Any:
         for i in scalars:
             outputs[i] = outputs[i][()]
-        return outputs
+        return nested(outputs)
 
-    if structure.kind is tuple and not any(kinds):
-        return lambda outputs: tuple(with_numbers(outputs))
-    if structure.kind is tuple and kinds == [None, tuple]:  # as `value_and_grad` with a tuple
-        inner = structure.children[1]
-        if not any([c.kind for c in inner.children]):
-            return lambda outputs: (with_numbers(outputs)[0], tuple(outputs[1:]))
-    return lambda outputs: unflatten(structure, with_numbers(outputs))
+    return of
 
 
 class BatchSeries:
@@ -238,7 +231,7 @@ class Jitted:
         outputs = compiled.program([*arrays, *cells])
         if not options and not self.static_argnums:
             self._keep(compiled, found, [_guard_of(x) for x in args])
-        structure = _renamed(compiled.structure, found.cells)
+        structure = renamed(compiled.structure, found.cells)
         return unflatten(structure, [to_result(x) for x in outputs])
 
     def _keep(self, compiled: Compiled, found: _Arguments, guards: Sequence[_Guard | None]) -> None:
@@ -438,7 +431,7 @@ def _compile(function: Function, found: _Arguments) -> Compiled:
     written_places = tuple([places[c] for c in written])
     updates = {len(outputs) + k: len(inputs) + p for k, p in enumerate(written_places)}
     program = _compiler().compile_graph(graph, updates)
-    return Compiled(program, written_places, _numbered(structure, places))
+    return Compiled(program, written_places, numbered(structure, places))
 
 
 @contextmanager
@@ -469,25 +462,6 @@ def _apart(arrays: list[Any], cells: list[Any]) -> list[Any]:
     """The arrays, copied where they are a Cell's own memory, which the program may write to."""
     owned = {id(c) for c in cells}
     return [np.array(x) if id(x) in owned or id(x.base) in owned else x for x in arrays]
-
-
-def _numbered(structure: Tree, places: dict[Cell, int]) -> Tree:
-    """The structure with the Cells of Gradients replaced by their places."""
-    children = tuple([_numbered(c, places) for c in structure.children])
-    if structure.kind is not Gradients:
-        return Tree(structure.kind, structure.key, children)
-    names, cells = structure.key
-    return Tree(Gradients, (names, tuple([places.get(c, c) for c in cells])), children)
-
-
-def _renamed(structure: Tree, cells: Sequence[Cell]) -> Tree:
-    """The structure with places replaced by the Cells of this call."""
-    children = tuple([_renamed(c, cells) for c in structure.children])
-    if structure.kind is not Gradients:
-        return Tree(structure.kind, structure.key, children)
-    names, places = structure.key
-    own = tuple([cells[p] if isinstance(p, int) else p for p in places])
-    return Tree(Gradients, (names, own), children)
 
 
 def jit(function: Function | None = None, *, static_argnums: int | Sequence[int] = ()) -> Any:
