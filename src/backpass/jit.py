@@ -26,9 +26,9 @@ from backpass.ir import Graph, Scope, ScopeKind, is_live, leaf, type_of, verify
 from backpass.ops.operand import operand
 from backpass.passes import cse, dce, simplify
 from backpass.trace import Cell, Tracer, bound, capture, is_stateful, to_result, unwrap
-from backpass.trace.cells import Gradients, is_bound, version_of
+from backpass.trace.cells import is_bound, numbered, renamed, version_of
 from backpass.transforms.arguments import flat_outputs, is_zero_rank_array, weak_type
-from backpass.tree import Tree, flatten, unflatten
+from backpass.tree import Tree, flatten, unflatten, unflattener
 
 if TYPE_CHECKING:
     from backpass.codegen import Program, Series
@@ -112,14 +112,17 @@ class _Ready:
     layouts of arrays are checked by the program's native entry.
     """
 
-    __slots__ = ("cells", "compiled", "guards", "structure", "trainable")
+    __slots__ = ("cells", "enter", "guards", "nested", "plain", "structure", "trainable")
 
     def __init__(self, compiled: Compiled, found: _Arguments, guards: Sequence[_Guard]) -> None:
-        self.compiled = compiled
+        self.enter = compiled.program.enter
         self.cells = found.cells
         self.trainable = [c.trainable for c in found.cells]
-        self.structure = _renamed(compiled.structure, found.cells)
+        ranks = [len(t.shape) for t in compiled.program.result_types]
+        self.structure = renamed(compiled.structure, found.cells)
+        self.nested = _nester(self.structure, ranks)
         self.guards = guards
+        self.plain = not found.cells and all([g.kind is np.ndarray for g in guards])
 
     def is_alive(self) -> bool:
         """Whether the Modules and optimizers that it is for are still there."""
@@ -129,17 +132,30 @@ class _Ready:
         """The result, or NotImplemented if this call needs the long way."""
         if len(args) != len(self.guards):
             return NotImplemented
+        if self.plain:  # the native entry looks at all there is to look at
+            outputs = self.enter(args)
+            return NotImplemented if outputs is None else self.nested(outputs)
         arrays: list[Any] = []
         for x, guard in zip(args, self.guards, strict=True):
             if not _fed(x, guard, arrays):
                 return NotImplemented
         if self.trainable != [c.trainable for c in self.cells]:
             return NotImplemented
-        outputs = self.compiled.program.enter(arrays + [c.array for c in self.cells])
-        if outputs is None:
-            return NotImplemented
-        results = [x if x.ndim else x[()] for x in outputs]
-        return results[0] if self.structure.kind is None else unflatten(self.structure, results)
+        outputs = self.enter(arrays + [c.array for c in self.cells])
+        return NotImplemented if outputs is None else self.nested(outputs)
+
+
+def _nester(structure: Tree, ranks: Sequence[int]) -> Callable[[list[Any]], Any]:
+    """What makes of a program's outputs the result of a call: numbers of arrays of rank 0."""
+    scalars = [i for i, rank in enumerate(ranks) if not rank]
+    nested = unflattener(structure)
+
+    def of(outputs: list[Any]) -> Any:
+        for i in scalars:
+            outputs[i] = outputs[i][()]
+        return nested(outputs)
+
+    return of
 
 
 class BatchSeries:
@@ -215,7 +231,7 @@ class Jitted:
         outputs = compiled.program([*arrays, *cells])
         if not options and not self.static_argnums:
             self._keep(compiled, found, [_guard_of(x) for x in args])
-        structure = _renamed(compiled.structure, found.cells)
+        structure = renamed(compiled.structure, found.cells)
         return unflatten(structure, [to_result(x) for x in outputs])
 
     def _keep(self, compiled: Compiled, found: _Arguments, guards: Sequence[_Guard | None]) -> None:
@@ -415,7 +431,7 @@ def _compile(function: Function, found: _Arguments) -> Compiled:
     written_places = tuple([places[c] for c in written])
     updates = {len(outputs) + k: len(inputs) + p for k, p in enumerate(written_places)}
     program = _compiler().compile_graph(graph, updates)
-    return Compiled(program, written_places, _numbered(structure, places))
+    return Compiled(program, written_places, numbered(structure, places))
 
 
 @contextmanager
@@ -446,25 +462,6 @@ def _apart(arrays: list[Any], cells: list[Any]) -> list[Any]:
     """The arrays, copied where they are a Cell's own memory, which the program may write to."""
     owned = {id(c) for c in cells}
     return [np.array(x) if id(x) in owned or id(x.base) in owned else x for x in arrays]
-
-
-def _numbered(structure: Tree, places: dict[Cell, int]) -> Tree:
-    """The structure with the Cells of Gradients replaced by their places."""
-    children = tuple([_numbered(c, places) for c in structure.children])
-    if structure.kind is not Gradients:
-        return Tree(structure.kind, structure.key, children)
-    names, cells = structure.key
-    return Tree(Gradients, (names, tuple([places.get(c, c) for c in cells])), children)
-
-
-def _renamed(structure: Tree, cells: Sequence[Cell]) -> Tree:
-    """The structure with places replaced by the Cells of this call."""
-    children = tuple([_renamed(c, cells) for c in structure.children])
-    if structure.kind is not Gradients:
-        return Tree(structure.kind, structure.key, children)
-    names, places = structure.key
-    own = tuple([cells[p] if isinstance(p, int) else p for p in places])
-    return Tree(Gradients, (names, own), children)
 
 
 def jit(function: Function | None = None, *, static_argnums: int | Sequence[int] = ()) -> Any:

@@ -98,6 +98,25 @@ def unflatten(structure: Tree, leaves: Sequence[Any]) -> Any:
     return _build(structure, iter(leaves))
 
 
+def unflattener(structure: Tree) -> Callable[[Sequence[Any]], Any]:
+    """`unflatten` of one structure, to be done often: a leaf and tuples of leaves in little time.
+
+    The number of leaves is not checked.
+
+    >>> unflattener(flatten((1, (2, 3)))[1])([4, 5, 6])
+    (4, (5, 6))
+    """
+    children = structure.children
+    if structure.kind is None:
+        return lambda leaves: leaves[0]
+    if structure.kind is tuple and all([c.kind is None for c in children]):
+        return tuple
+    if structure.kind is tuple and children[0].kind is None and len(children) == 2:
+        below = unflattener(children[1])  # as of `value_and_grad`
+        return lambda leaves: (leaves[0], below(leaves[1:]))
+    return lambda leaves: unflatten(structure, leaves)
+
+
 def _build(structure: Tree, leaves: Iterator[Any]) -> Any:
     if structure.kind is None:
         return next(leaves)

@@ -29,7 +29,7 @@ def axis(kernel: LoopKernel) -> int | None:
     return verify(chosen(verify(kernel), True)).schedule.vector
 
 
-@pytest.mark.parametrize(("rows", "columns"), [(128, 512), (512, 100), (64, 33)])
+@pytest.mark.parametrize(("rows", "columns"), [(128, 512), (512, 100), (64, 300)])
 def test_contiguous_rows_have_lanes_along_them(rows: int, columns: int) -> None:
     row = (columns, 1)
     bias = matrix(rows, columns, load(0, row), load(1, (0, 1)), call("add", 0, 1), store(2, 2, row))

@@ -45,6 +45,47 @@ class Golden:
 
 
 GOLDEN = {
+    "scale by numbers": Golden(
+        lambda x: (
+            scale(x, full_like(x, 0.5)),
+            scale(full_like(x, -2.0), x),
+            scale(x, full_like(x, np.nan)),
+            scale(full_like(x, 0.0), x),
+        ),
+        simplify,
+        """
+        graph(%0: float64[3]):
+          %1: float64[3] = scale(%0, 0.5:float64[3])
+          %2: float64[3] = scale(-2.0:float64[3], %0)
+          %3: float64[3] = scale(%0, nan:float64[3])
+          %4: float64[3] = scale(0.0:float64[3], %0)
+          return %1, %2, %3, %4
+        """,
+        """
+        graph(%0: float64[3]):
+          %1: float64[3] = mul(%0, 0.5:float64[3])
+          %2: float64[3] = mul(-2.0:float64[3], %0)
+          %3: float64[3] = scale(%0, nan:float64[3])
+          %4: float64[3] = scale(0.0:float64[3], %0)
+          return %1, %2, %3, %4
+        """,
+    ),
+    "an array of equal numbers": Golden(
+        lambda x: el.add(el.mul(x, constant(np.full(3, 7.0))), constant(np.array([7.0, 0.0, 7.0]))),
+        simplify,
+        """
+        graph(%0: float64[3]):
+          %1: float64[3] = mul(%0, const:float64[3]#bf76f46a)
+          %2: float64[3] = add(%1, const:float64[3]#5c76960b)
+          return %2
+        """,
+        """
+        graph(%0: float64[3]):
+          %1: float64[3] = mul(%0, 7.0:float64[3])
+          %2: float64[3] = add(%1, const:float64[3]#5c76960b)
+          return %2
+        """,
+    ),
     "identity and stop": Golden(
         lambda x: el.stop(el.identity(x)),
         simplify,

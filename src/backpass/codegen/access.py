@@ -174,6 +174,12 @@ def store_vector(f: Function, x: Reg, pointer: str, stride: int, count: int) -> 
             f.emit(f"store {one}, ptr {element}, align {x.dtype.itemsize}")
 
 
+def prefetch(f: Function, pointer: str) -> None:
+    """Ask for a line that will be read; any address will do."""
+    f.module.declare("declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
+    f.emit(f"call void @llvm.prefetch.p0(ptr {pointer}, i32 0, i32 1, i32 1)")
+
+
 def _is_near(dtype: DType, stride: int) -> bool:
     """Whether whole runs with the lanes in them are faster than lane by lane (measured, Zen 4)."""
     return abs(stride) <= 4 and dtype.itemsize <= 4
@@ -294,6 +300,13 @@ def wrapped(f: Function, x: Reg, extent: int) -> tuple[Reg, Reg]:
     from_end = f.let(f"add {x}, {end}", INT64, x.width)
     x = f.let(f"select {negative}, {from_end}, {x}", INT64, x.width)
     return x, f.let(f"icmp ult {x}, {end}", BOOL, x.width)
+
+
+def wrap_checked(f: Function, x: Reg, extent: int, count: int) -> Reg:
+    """An index counted from the end where it is negative; 0 and status 1 where out of range."""
+    x, inside = wrapped(f, x, extent)
+    report_invalid(f, inside, count)
+    return f.let(f"select {inside}, {x}, {constant(0, INT64, x.width)}", INT64, x.width)
 
 
 def report_invalid(f: Function, valid: Reg, count: int) -> None:

@@ -123,19 +123,17 @@ def _extreme_real(above: bool) -> Callable[[Lanes, Lanes], Lanes]:
 
 
 def _scale(ct: Lanes, d: Lanes) -> Lanes:
-    """ct * d, and exactly 0 where ct is 0 and the product is NaN."""
+    """ct * d, and 0.0 where ct is 0: one comparison and a masked product."""
     product = ct * d
-    if product.dtype.kind != "f":
-        return product
-    return where(product.is_nan() & ct.equals(0.0), 0.0, product)
+    return where(ct.differs(0.0), product, 0.0) if product.dtype.kind == "f" else product
 
 
 def _gate(x: Lanes, y: Lanes) -> Lanes:
-    """x * y, and exactly 0 where either is 0 and the product is NaN."""
+    """x * y, and 0.0 where either is 0."""
     product = x * y
     if product.dtype.kind != "f":
         return product
-    return where(product.is_nan() & (x.equals(0.0) | y.equals(0.0)), 0.0, product)
+    return where(x.differs(0.0) & y.differs(0.0), product, 0.0)
 
 
 # fmt: off

@@ -68,7 +68,15 @@ class CountedLoop:
 
 def add_constant(f: Function, x: Reg, number: int) -> Reg:
     """x + number for an i64."""
+    if not x.name.startswith("%"):
+        return constant(int(x.name) + number, INT64)
     return x if number == 0 else f.let(f"add nsw i64 {x.name}, {number}", INT64, hint="i")
+
+
+def lane_counts(positions: int, width: int) -> tuple[int, ...]:
+    """How many lanes of each vector are alive for some positions in a row."""
+    full, some = divmod(positions, width)
+    return (width,) * full + ((some,) if some else ())
 
 
 def branch(f: Function, condition: Reg) -> tuple[str, str]:

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from math import prod
 
 from backpass.codegen.access import stored_type
-from backpass.codegen.blocks import Loop, add_constant, branch, share
+from backpass.codegen.blocks import Loop, add_constant, branch, lane_counts, share
 from backpass.codegen.nest import Plan, plan_loops
-from backpass.codegen.stages import Body, lane_counts
+from backpass.codegen.stages import Body
 from backpass.codegen.text import BOOL, INT64, Function, Module, Reg, constant
 from backpass.codegen.workspace import Workspace, aligned
 from backpass.loops import LoopKernel, Space

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from backpass.codegen.tile import tile_map
+from backpass.codegen.tile import tile_map, turned_loads
 from backpass.loops import LANES, Access, Indexed, LoopKernel, Op, Space, Stage
 
 Key = tuple[int, tuple[int, ...], int | None]
@@ -30,13 +30,17 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class StagePlan:
-    """The loops of a stage, and its tasks by depth; `reductions` are its reduce and scan ops."""
+    """The loops of a stage, and its tasks by depth; `reductions` are its reduce and scan ops.
+
+    The loads `turned` are of its innermost loop, by squares: see `tile.turned_loads`.
+    """
 
     order: tuple[int, ...]
     tasks: tuple[tuple[Task, ...], ...]
     keys: tuple[Key, ...]
     splats: frozenset[int]  # scalars that a vector task reads
     reductions: tuple[int, ...]
+    turned: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +177,10 @@ def _plan_stage(
             if task.vector and (task.offset or op.code != "load_at"):
                 splats |= {a for a in op.args if not lanes.vary(axes[a])}
     grouped = tuple(map(tuple, tasks))
-    return StagePlan(order, grouped, tuple(keys), frozenset(splats), tuple(reductions))
+    turned = frozenset[int]()
+    if lanes.rows and lanes.vector is not None and lanes.tile is None:
+        turned = frozenset([first + k for k in turned_loads(kernel, stage, lanes.vector)])
+    return StagePlan(order, grouped, tuple(keys), frozenset(splats), tuple(reductions), turned)
 
 
 def _loop_order(kernel: LoopKernel, stage: Stage, vector: int | None) -> tuple[int, ...]:

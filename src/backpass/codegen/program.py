@@ -21,6 +21,7 @@ from backpass.codegen import engine, image
 from backpass.codegen.entry import ArgumentSpec, Context, Entry, fitting, make_entry
 from backpass.codegen.image import ARENA, SegmentImage
 from backpass.codegen.machine import host
+from backpass.codegen.results import Results
 from backpass.errors import AliasError
 from backpass.ir import Graph, show
 from backpass.ir.graph import Array
@@ -83,6 +84,7 @@ class Program:
         types = self.image.types
         self.input_slots, self.output_slots = self.image.inputs, self.image.outputs
         self.result_types = [types[s] for s in self.output_slots]
+        self._results = Results(self.result_types)
         self._arena = aligned_bytes(types[ARENA].size)
         segments = self.image.segments
         natives = [self._native(s, len(segments) == 1) for s in segments if s.name]
@@ -181,12 +183,12 @@ class Program:
 
     # -- running
 
-    def enter(self, arguments: list[Array]) -> list[Array] | None:
+    def enter(self, arguments: Sequence[Array]) -> list[Array] | None:
         """The outputs, if the program is one native function and all arguments fit as they are."""
         run = self._only
         if run is None:
             return None
-        results = [np.empty(t.shape, t.dtype) for t in self.result_types]
+        results = self._results.fresh()
         if self._all_used:
             code = run.entry(*arguments, *results)
         else:
@@ -241,7 +243,7 @@ class Program:
 
     def start(self, arguments: Sequence[Array]) -> Running:
         """The state of a call in which nothing has run."""
-        results = [np.empty(t.shape, t.dtype) for t in self.result_types]
+        results = self._results.fresh()
         table: dict[int, Any] = dict(self.image.constants)
         table.update(zip(self.input_slots, arguments, strict=True))
         table.update(zip(self.output_slots, results, strict=True))

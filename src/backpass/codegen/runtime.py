@@ -45,8 +45,11 @@ SERVICES = {
     "generation": 160,  # 1, and one more in each forked child
     "team": 168,
     "run": 176,
+    "getcpu": 184,  # sched_getcpu, and what moves a thread; 0 where there is none
+    "getaffinity": 192,
+    "setaffinity": 200,
 }
-SERVICES_BYTES = 192
+SERVICES_BYTES = 256
 
 TEAM = {
     "services": 0,
@@ -57,6 +60,7 @@ TEAM = {
     "step": 192,
     "context": 200,
     "threads": 208,  # that run the job: those from this number on have nothing to do
+    "cpu": 216,  # of the caller when it gave the job; -1: unknown
     "ready": 256,  # workers that have finished the job
     "finished": 320,  # gate
     "arrived": 384,
@@ -88,6 +92,8 @@ PARALLEL, SHORT, WRITES = 1, 2, 4  # flags of a context
 OUT_OF_RANGE, INTERRUPTED, FORKED = 1, 2, 3
 _POLL_NS = 20_000_000
 IDLE_YIELDS, YIELDS = 100, 1000
+MEETINGS = 8  # jobs in a row that a worker shares its caller's CPU, before it moves
+CPU_SET_BYTES = 128  # of the C library's sets of CPUs
 
 
 def slot_offset(slot: int) -> int:

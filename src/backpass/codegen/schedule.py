@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from backpass.codegen.nest import access_of
-from backpass.codegen.tile import tile_map
+from backpass.codegen.tile import tile_map, turned_loads
 from backpass.loops import LANES, LoopKernel, Op, Schedule, Space
 
 # Instructions of an elementwise op that takes more than a few.
@@ -57,9 +57,10 @@ def _cost(kernel: LoopKernel, vector: int | None) -> float:
     rows = vector is not None and vector < kernel.outer
     total = 0.0
     for stage in kernel.stages:
-        for op in stage.ops:
+        squares = frozenset[int]() if vector is None else turned_loads(kernel, stage, vector)
+        for k, op in enumerate(stage.ops):
             lanes = vector if stage.loops or rows else None
-            each = _op_cost(kernel, op, lanes, turned)
+            each = _op_cost(kernel, op, lanes, turned or k in squares)
             total += each * (points if stage.loops else outer_points)
             if op.code == "reduce" and vector is not None and not rows:
                 total += _JOIN * outer_points

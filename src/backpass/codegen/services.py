@@ -24,6 +24,11 @@ Block = np.ndarray[tuple[int], np.dtype[np.uint8]]
 _FUTEX_NUMBERS = {"x86_64": 202, "aarch64": 98, "riscv64": 98, "ppc64le": 221}
 _COARSE_CLOCK = 6  # of Linux: to a few milliseconds, and read in 5 ns
 _SYSTEM = {"yield": "sched_yield", "nanosleep": "nanosleep", "clock_gettime": "clock_gettime"}
+_PLACES = {  # of threads, on Linux
+    "getcpu": "sched_getcpu",
+    "getaffinity": "sched_getaffinity",
+    "setaffinity": "sched_setaffinity",
+}
 _PYTHON = {
     "save_thread": "PyEval_SaveThread",
     "restore_thread": "PyEval_RestoreThread",
@@ -63,6 +68,9 @@ def services() -> Block:
         for name, symbol in table.items():
             put(block, SERVICES[name], _address_of(getattr(library, symbol)))
     linux = sys.platform == "linux"
+    if linux and all([hasattr(system, symbol) for symbol in _PLACES.values()]):
+        for name, symbol in _PLACES.items():
+            put(block, SERVICES[name], _address_of(getattr(system, symbol)))
     number = _FUTEX_NUMBERS.get(platform.machine())
     if linux and number is not None and sys.byteorder == "little":
         put(block, SERVICES["syscall"], _address_of(system.syscall))

@@ -8,14 +8,14 @@ for exactly what is left. Pointers run: each loop adds its stride, nothing is mu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from backpass.codegen import access, arithmetic, reduction
-from backpass.codegen.blocks import CountedLoop
+from backpass.codegen.blocks import CountedLoop, add_constant, lane_counts
 from backpass.codegen.nest import Key, Plan, StagePlan, Task, access_of, pointer_key
 from backpass.codegen.text import INT64, Function, Reg, constant
-from backpass.codegen.tile import load_turned, store_turned
+from backpass.codegen.tile import ask_ahead, load_turned, square_size, store_turned
 from backpass.loops import Space
 
 Value = tuple[Reg, ...]
@@ -35,12 +35,6 @@ class Visit:
     counts: tuple[int, ...]
     multiples: dict[int, Reg]
     shift: int = 0
-
-
-def lane_counts(positions: int, width: int) -> tuple[int, ...]:
-    """How many lanes of each vector are alive for some positions in a row."""
-    full, some = divmod(positions, width)
-    return (width,) * full + ((some,) if some else ())
 
 
 class Body:
@@ -71,6 +65,7 @@ class Body:
         self._partials: dict[int, list[Reg]] = {}
         self._bases: dict[Key, str] = {}
         self._products: dict[tuple[int, int], Reg] = {}
+        self._lines: dict[int, Value] = {}  # of loads that were turned, at the position at hand
 
     def emit(self) -> None:
         """Write all stages."""
@@ -133,6 +128,9 @@ class Body:
         if axis == self._plan.vector:
             self._vector_loop(stage, visit)
             return
+        if stage.turned and depth + 1 == len(stage.order):
+            self._turned_loop(stage, axis, visit)
+            return
         if axis == len(self._extents) - 1:
             self._restart_scans(stage)
         strides = self._strides(stage.keys, axis)
@@ -147,11 +145,76 @@ class Body:
         self._nest(stage, depth + 1, replace(visit, pointers=pointers, index=index))
         loop.close(self._flat_partials(stage))
 
-    def _open(self, stage: StagePlan, count: int, strides: list[int], axis: int) -> CountedLoop:
-        """A loop that carries the partial results; it counts by ones if the index is asked for."""
+    def _turned_loop(self, stage: StagePlan, axis: int, visit: Visit) -> None:
+        """The innermost loop by squares: rows are loaded along the axis and turned into lanes."""
+        tile = square_size([self._plan.ops[n] for n in stage.turned])
+        blocks, rest = divmod(self._extents[axis], tile)
+        strides = self._strides(stage.keys, axis)
+        if blocks > 1:
+            asked = self._asked(stage, axis, tile)
+            moves = [s * tile for s in strides if s] + list(asked.values())
+            loop = self._open(stage, blocks, moves, axis, tile)
+            for number, step in asked.items():
+                self._ask(number, visit, loop.multiples[step], step)
+            moved = self._along(visit, strides, {s: loop.multiples.get(s * tile) for s in strides})
+            index = visit.index | {axis: loop.multiples[tile]} if tile in loop.multiples else None
+            self._square(stage, axis, tile, replace(moved, index=index or visit.index))
+            loop.close(self._flat_partials(stage))
+        elif blocks:
+            self._square(stage, axis, tile, visit)
+        if rest:
+            steps = {s: constant(s * tile * blocks, INT64) for s in strides}
+            at = visit.index | {axis: constant(tile * blocks, INT64)}
+            self._square(stage, axis, rest, replace(self._along(visit, strides, steps), index=at))
+
+    def _along(self, visit: Visit, strides: Sequence[int], by: Mapping[int, Reg | None]) -> Visit:
+        """The visit with each pointer moved by what its stride says."""
+        pairs = zip(visit.pointers.items(), strides, strict=True)
+        pointers = {key: self._moved(key, p, by[s] if s else None) for (key, p), s in pairs}
+        return replace(visit, pointers=pointers)
+
+    def _square(self, stage: StagePlan, axis: int, positions: int, visit: Visit) -> None:
+        """The tasks at some positions of the innermost axis, whose turned loads come first."""
+        lines: dict[int, list[list[Reg]]] = {}
+        for task in stage.tasks[-1]:
+            if task.number in stage.turned:
+                op, stride = task.op, self._lane_stride(pointer_key(task.number, task.op))
+                lines[task.number] = [
+                    load_turned(self._f, op.dtype, place, stride, square_size([op]), positions, n)
+                    for u, n in enumerate(visit.counts)
+                    for place in (self._place(task, visit, u),)
+                ]
+        strides = self._strides(stage.keys, axis)
+        first = visit.index.get(axis, constant(0, INT64))
+        for k in range(positions):
+            self._lines = {n: tuple([x[k] for x in vectors]) for n, vectors in lines.items()}
+            steps = {s: constant(s * k, INT64) if k else None for s in strides}
+            at = visit.index | {axis: add_constant(self._f, first, k)}
+            for task in stage.tasks[-1]:
+                self._splats.pop(task.number, None)
+            self._tasks(stage, -1, replace(self._along(visit, strides, steps), index=at))
+        self._lines = {}
+
+    def _asked(self, stage: StagePlan, axis: int, tile: int) -> dict[int, int]:
+        """For each turned load how many elements of a later block are asked for at each square."""
+        plan, extent = self._plan, self._extents[axis]
+        strides = {n: self._lane_stride(pointer_key(n, plan.ops[n])) for n in stage.turned}
+        return {n: -(-s * plan.block * tile // extent) for n, s in strides.items() if s > 0}
+
+    def _ask(self, number: int, visit: Visit, done: Reg, step: int) -> None:
+        """Ask for the lines of a later block of rows that follow those asked for so far."""
+        op = self._plan.ops[number]
+        key = pointer_key(number, op)
+        block = self._lane_stride(key) * self._plan.block
+        ask_ahead(self._f, op, self._moved(key, visit.pointers[key], done), block, step)
+
+    def _open(
+        self, stage: StagePlan, count: int, strides: list[int], axis: int, step: int = 1
+    ) -> CountedLoop:
+        """A loop that carries the partial results; it counts by steps if the index is asked for."""
         ops = (task.op for tasks in stage.tasks for task in tasks)
         if any(op.code == "index" and op.param == axis for op in ops):
-            strides = [*strides, 1]
+            strides = [*strides, step]
         loop = CountedLoop(self._f, count, strides, self._flat_partials(stage))
         self._set_partials(stage, loop.values)
         return loop
@@ -267,6 +330,8 @@ class Body:
     def _task(self, task: Task, visit: Visit) -> None:
         op, number = task.op, task.number
         match op.code:
+            case "load" if number in self._lines:
+                self._values[number] = self._lines[number]
             case "load":
                 self._values[number] = self._load(task, visit)
             case "load_at" if task.offset:
@@ -405,15 +470,11 @@ class Body:
 
     def _wrapped(self, task: Task, visit: Visit) -> Value:
         """An index checked and counted from the end where it is negative."""
-        f, extent = self._f, task.op.param
+        arg, extent = task.op.args[0], task.op.param
         counts = visit.counts if task.vector else (1,)
-        found: list[Reg] = []
-        for u, count in enumerate(counts):
-            x, inside = access.wrapped(f, self._get(task.op.args[0], u, task.vector), extent)
-            access.report_invalid(f, inside, count)
-            zero = constant(0, INT64, x.width)
-            found.append(f.let(f"select {inside}, {x}, {zero}", INT64, x.width))
-        return tuple(found)
+        xs = [self._get(arg, u, task.vector) for u in range(len(counts))]
+        pairs = zip(xs, counts, strict=True)
+        return tuple([access.wrap_checked(self._f, x, extent, count) for x, count in pairs])
 
     def _advance(self, task: Task, visit: Visit) -> None:
         """Move the pointer of a load_at by an offset that all lanes share."""

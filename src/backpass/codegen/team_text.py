@@ -11,9 +11,11 @@ import platform
 
 from backpass.codegen.runtime import (
     CONTEXT,
+    CPU_SET_BYTES,
     FORKED,
     GATES,
     IDLE_YIELDS,
+    MEETINGS,
     PARALLEL,
     SERVICES,
     TEAM,
@@ -94,12 +96,12 @@ entry:
   br i1 %parallel, label %ask, label %alone
 ask:
   %services = load ptr, ptr %context.services
-{fields("services", SERVICES, "team")}
+{fields("services", SERVICES, "team", "getcpu")}
   %team = load ptr, ptr %services.team
   %exists = icmp ne ptr %team, null
   br i1 %exists, label %count, label %alone
 count:
-{fields("team", TEAM, "size", "lock", "step", "context", "threads", "job", "finished")}
+{fields("team", TEAM, "size", "lock", "step", "context", "threads", "job", "finished", "cpu")}
   %size = load i64, ptr %team.size
   %most = load i64, ptr %context.threads
   %n = call i64 @llvm.umin.i64(i64 %size, i64 %most)
@@ -114,6 +116,15 @@ together:
   store ptr %step, ptr %team.step
   store ptr %context, ptr %team.context
   store i64 %n, ptr %team.threads
+  %getcpu = load ptr, ptr %services.getcpu
+  %places = icmp ne ptr %getcpu, null
+  br i1 %places, label %place, label %begin
+place:
+  %cpu = call i32 %getcpu()
+  %cpu64 = sext i32 %cpu to i64
+  store i64 %cpu64, ptr %team.cpu
+  br label %begin
+begin:
   %old = load atomic i64, ptr %team.finished acquire, align 8
   call void @bp_open(ptr %team, ptr %team.job)
   call void @bp_call(ptr %step, ptr %context, i64 0, i64 %n)
@@ -133,9 +144,80 @@ exit:
 }}
 """
 
+# A system may wake a worker on the CPU of its caller, and leave both there though another is idle:
+# a step of many short kernels then takes longer than on one thread. So a worker that met its caller
+# some times in a row forbids itself that CPU, which moves it, and allows it again.
+_APART = f"""
+define internal void @bp_apart(ptr %team, ptr %met) #0 {{
+entry:
+  %own = alloca [{CPU_SET_BYTES} x i8], align 8
+  %others = alloca [{CPU_SET_BYTES} x i8], align 8
+{fields("team", TEAM, "services", "cpu")}
+  %services = load ptr, ptr %team.services
+{fields("services", SERVICES, "getcpu", "getaffinity", "setaffinity")}
+  %getcpu = load ptr, ptr %services.getcpu
+  %places = icmp ne ptr %getcpu, null
+  br i1 %places, label %look, label %exit
+look:
+  %here32 = call i32 %getcpu()
+  %here = sext i32 %here32 to i64
+  %theirs = load i64, ptr %team.cpu
+  %same = icmp eq i64 %here, %theirs
+  %known = icmp ult i64 %here, {8 * CPU_SET_BYTES}
+  %meets = and i1 %same, %known
+  br i1 %meets, label %count, label %alone
+alone:
+  store i64 0, ptr %met
+  ret void
+count:
+  %before = load i64, ptr %met
+  %times = add i64 %before, 1
+  %often = icmp uge i64 %times, {MEETINGS}
+  %kept = select i1 %often, i64 0, i64 %times
+  store i64 %kept, ptr %met
+  br i1 %often, label %ask, label %exit
+ask:
+  %getaffinity = load ptr, ptr %services.getaffinity
+  %asked = call i32 %getaffinity(i32 0, i64 {CPU_SET_BYTES}, ptr %own)
+  %told = icmp eq i32 %asked, 0
+  br i1 %told, label %copy, label %exit
+copy:
+  %k = phi i64 [0, %ask], [%k1, %copy]
+  %any = phi i64 [0, %ask], [%any1, %copy]
+  %from = getelementptr i64, ptr %own, i64 %k
+  %to = getelementptr i64, ptr %others, i64 %k
+  %word = load i64, ptr %from
+  %first = shl i64 %k, 6
+  %bit = sub i64 %here, %first
+  %inside = icmp ult i64 %bit, 64
+  %place = and i64 %bit, 63
+  %one = shl i64 1, %place
+  %mask = select i1 %inside, i64 %one, i64 0
+  %keep = xor i64 %mask, -1
+  %rest = and i64 %word, %keep
+  store i64 %rest, ptr %to
+  %any1 = or i64 %any, %rest
+  %k1 = add i64 %k, 1
+  %more = icmp ult i64 %k1, {CPU_SET_BYTES // 8}
+  br i1 %more, label %copy, label %copied
+copied:
+  %elsewhere = icmp ne i64 %any1, 0
+  br i1 %elsewhere, label %move, label %exit
+move:
+  %setaffinity = load ptr, ptr %services.setaffinity
+  %moved = call i32 %setaffinity(i32 0, i64 {CPU_SET_BYTES}, ptr %others)
+  %restored = call i32 %setaffinity(i32 0, i64 {CPU_SET_BYTES}, ptr %own)
+  br label %exit
+exit:
+  ret void
+}}
+"""
+
 _WORKER = f"""
 define void @bp_worker(ptr %team, i64 %tid) #0 {{
 entry:
+  %met = alloca i64
+  store i64 0, ptr %met
 {fields("team", TEAM, "job", "step", "context", "threads", "size", "ready", "finished")}
   br label %next
 next:
@@ -151,6 +233,7 @@ work:
   %takes.part = icmp ult i64 %tid, %n
   br i1 %takes.part, label %share, label %done
 share:
+  call void @bp_apart(ptr %team, ptr %met)
   call void @bp_call(ptr %step, ptr %context, i64 %tid, i64 %n)
   br label %done
 done:
@@ -199,4 +282,4 @@ exit:
 
 def team_text() -> str:
     """The module."""
-    return "\n".join([pausing(GATES + _WORKER), _arithmetic_mode(), _RUN])
+    return "\n".join([pausing(GATES + _APART + _WORKER), _arithmetic_mode(), _RUN])

@@ -120,6 +120,7 @@ def _started(wanted: int) -> Team:
     found = Team(aligned_block(TEAM_BYTES))
     _NOW.made.append(found)
     put(found.block, TEAM["services"], services().ctypes.data)
+    put(found.block, TEAM["cpu"], -1)
     put(found.block, TEAM["spins"], _spins() if wanted <= config.available_cpus() else 1)
     loop = _native("bp_worker", None, ctypes.c_void_p, ctypes.c_int64)
     for tid in range(1, wanted):

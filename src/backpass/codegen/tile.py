@@ -16,6 +16,8 @@ from backpass.codegen.text import DType, Function, Reg, constant
 from backpass.loops import LANES, Access, Indexed, LoopKernel, Op, Schedule, Space, Stage
 
 _LEAST = 8  # extents below are not worth a tile
+_AHEAD = 8192  # bytes from what is read to what is asked for
+_LINE = 64
 
 
 def tile_map(kernel: LoopKernel) -> LoopKernel | None:
@@ -33,8 +35,7 @@ def tile_map(kernel: LoopKernel) -> LoopKernel | None:
         return None
     rank = len(kernel.extents)
     order = [a for a in range(rank) if a not in (axis, vector)] + [axis, vector]
-    size = max(op.dtype.itemsize for op in crossing)
-    rows = LANES if size <= 4 else LANES // 2
+    rows = square_size(crossing)
     moved = tuple(_moved_op(op, order) for op in ops)
     return replace(
         kernel,
@@ -43,6 +44,34 @@ def tile_map(kernel: LoopKernel) -> LoopKernel | None:
         stages=(Stage(True, moved),),
         schedule=Schedule(rank - 1, rows, kernel.schedule.parallel),
     )
+
+
+def square_size(ops: Sequence[Op]) -> int:
+    """Vectors that are turned at once: as many as a register of the widest has lanes, or half."""
+    return LANES if max(op.dtype.itemsize for op in ops) <= 4 else LANES // 2
+
+
+def turned_loads(kernel: LoopKernel, stage: Stage, vector: int) -> frozenset[int]:
+    """Which ops of a stage are loads that lanes would take one by one, and rows along the innermost
+    loop would not: the lanes are outer iterations and the unit stride is along the last axis.
+    """
+    last = len(kernel.extents) - 1
+    loops = stage.loops and vector < kernel.outer <= last
+    if not loops or kernel.extents[last] < _LEAST or kernel.extents[vector] < _LEAST:
+        return frozenset()
+    clipped = kernel.clip is not None and last == kernel.clip.inner
+    if clipped or any(op.code == "scan" for op in stage.ops):
+        return frozenset()
+    found = [k for k, op in enumerate(stage.ops) if _is_turnable(kernel, op, vector, last)]
+    return frozenset(found)
+
+
+def _is_turnable(kernel: LoopKernel, op: Op, vector: int, last: int) -> bool:
+    if op.code != "load" or op.args or op.dtype.itemsize < 4:
+        return False
+    place: Access = op.param
+    memory = kernel.buffers[place.buffer].space is Space.MEMORY
+    return memory and place.strides[last] == 1 and abs(place.strides[vector]) > 4
 
 
 def _is_plain_map(kernel: LoopKernel) -> bool:
@@ -109,6 +138,18 @@ def load_turned(
     groups = [_turned(f, lines[k : k + tile]) for k in range(0, LANES, tile)]
     joined = [_concatenated(f, [group[u] for group in groups]) for u in range(rows)]
     return [access.from_memory(f, x, dtype) for x in joined]
+
+
+def ask_ahead(f: Function, op: Op, pointer: str, block: int, step: int) -> None:
+    """Ask for `step` elements in their order in memory, some blocks of rows ahead.
+
+    Short runs with gaps between them, as squares are loaded by, are no stream that a machine
+    foresees: rows of 50 float64 came from memory at 5 GB/s, and asked for like this at 20.
+    """
+    size = op.dtype.itemsize
+    far = op.param.offset + block * -(-_AHEAD // (block * size))
+    for k in range(0, step, _LINE // size):
+        access.prefetch(f, access.offset_pointer(f, op.dtype, pointer, far + k))
 
 
 def store_turned(

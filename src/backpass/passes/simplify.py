@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from backpass.flow.checkpoint import checkpointed
 from backpass.flow.custom import custom
 from backpass.ir import Graph, Node, Primitive, Value, constant
-from backpass.ir.graph import Array
+from backpass.ir.graph import Array, made, rebuild
 from backpass.ir.show import splat
 from backpass.passes.rewrite import rewrite
 from backpass.prims import elementwise as el
@@ -30,7 +31,10 @@ def simplify(graph: Graph) -> Graph:
       through.
     - `transpose(transpose(x))` and `reshape(reshape(x))` that end where they began become x.
     - `mul(x, 1)`, `scale(x, 1)`, `div(x, 1)`, `sub(x, 0)` become x; `neg(neg(x))` becomes x.
-    - a node of constants becomes a constant if it is at most 4096 bytes or repeats one number.
+    - `scale(ct, d)` becomes `mul(ct, d)` where ct is a number but 0, or d a finite one: no product
+      of a zero is NaN.
+    - a node of constants becomes a constant if it is at most 4096 bytes or repeats one number; a
+      constant array that repeats one number takes the memory of that number.
 
     Before: `%1 = identity(%0); %2 = scale(%1, 1.0); return %2`. After: `return %0`.
     """
@@ -40,9 +44,23 @@ def simplify(graph: Graph) -> Graph:
 def _rule(node: Node) -> Answer:
     if node.primitive in (custom, checkpointed) and node.params["count"]:
         return node.inputs[: node.params["count"]]
+    compact = _with_numbers(node)
     rule = RULES.get(node.primitive)
-    answer = rule(node) if rule is not None else None
-    return _folded(node) if answer is None else answer
+    answer = rule(compact) if rule is not None else None
+    answer = _folded(compact) if answer is None else answer
+    return compact.outputs() if answer is None and compact is not node else answer
+
+
+def _with_numbers(node: Node) -> Node:
+    """The node with constant arrays that repeat one number as splats: tracing computes such."""
+    inputs = list(node.inputs)
+    for i, v in enumerate(inputs):
+        if v.node is None and v.array is not None:
+            array = _compact(v.array)
+            if array is not v.array:
+                inputs[i] = constant(array)
+    same = all([a is b for a, b in zip(inputs, node.inputs, strict=True)])
+    return node if same else rebuild(node, tuple(inputs))
 
 
 def _folded(node: Node) -> Answer:
@@ -62,9 +80,11 @@ def _folded(node: Node) -> Answer:
 
 def _compact(array: Array) -> Array:
     """An array that repeats one number as a splat, which takes the memory of that number."""
-    if not array.size or splat(array):
+    if array.size < 2 or splat(array):
         return array
-    first = array[(0,) * array.ndim]
+    first, last = array[(0,) * array.ndim], array[(-1,) * array.ndim]
+    if first != last:  # most arrays are no such, and may be large
+        return array
     same = np.array_equal(array, np.broadcast_to(first, array.shape))
     signed = array.dtype.kind == "f" and bool(np.any(np.signbit(array) != np.signbit(first)))
     return np.broadcast_to(first, array.shape) if same and not signed else array
@@ -78,12 +98,18 @@ def _same_type(node: Node) -> Answer:
     return (node.inputs[0],) if node.types[0] == node.inputs[0].type else None
 
 
-def is_number(v: Value, number: float) -> bool:
-    """Whether v is a constant that repeats one number."""
+def _number(v: Value) -> Any:
+    """The number that a constant repeats; None if v is no such."""
     a = v.array
     if v.node is not None or a is None or not a.size or not (a.ndim == 0 or splat(a)):
-        return False
-    return bool(a[(0,) * a.ndim] == number)
+        return None
+    return a[(0,) * a.ndim]
+
+
+def is_number(v: Value, number: float) -> bool:
+    """Whether v is a constant that repeats one number."""
+    found = _number(v)
+    return found is not None and bool(found == number)
 
 
 def _neutral_right(number: float) -> Callable[[Node], Answer]:
@@ -112,7 +138,12 @@ def _scale(node: Node) -> Answer:
     ct, d = node.inputs
     if is_number(d, 1.0):
         return (ct,)
-    return (d,) if is_number(ct, 1.0) else None
+    if is_number(ct, 1.0):
+        return (d,)
+    finite, nonzero = _number(d), _number(ct)
+    if (finite is not None and np.isfinite(finite)) or (nonzero is not None and nonzero != 0):
+        return (made(el.mul, (ct, d), node.source),)
+    return None
 
 
 def _neg(node: Node) -> Answer:

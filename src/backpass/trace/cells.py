@@ -19,6 +19,7 @@ import numpy as np
 
 from backpass.errors import DTypeError, ShapeError, TracingError
 from backpass.trace.tracer import Tracer, to_result
+from backpass.tree import Tree
 
 
 class Overlay:
@@ -340,3 +341,22 @@ class Gradients(dict[str, Any]):
     @classmethod
     def __tree_unflatten__(cls, key: Any, children: Sequence[Any]) -> Gradients:
         return cls(dict(zip(key[0], children, strict=True)), key[1])
+
+
+def numbered(structure: Tree, places: Mapping[Cell, int]) -> Tree:
+    """The structure with the Cells of Gradients replaced by their places."""
+    children = tuple([numbered(c, places) for c in structure.children])
+    if structure.kind is not Gradients:
+        return Tree(structure.kind, structure.key, children)
+    names, cells = structure.key
+    return Tree(Gradients, (names, tuple([places.get(c, c) for c in cells])), children)
+
+
+def renamed(structure: Tree, cells: Sequence[Cell]) -> Tree:
+    """The structure with places replaced by the Cells of this call."""
+    children = tuple([renamed(c, cells) for c in structure.children])
+    if structure.kind is not Gradients:
+        return Tree(structure.kind, structure.key, children)
+    names, places = structure.key
+    own = tuple([cells[p] if isinstance(p, int) else p for p in places])
+    return Tree(Gradients, (names, own), children)

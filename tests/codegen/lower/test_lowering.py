@@ -54,7 +54,7 @@ CASES: dict[str, Case] = {
     "cross entropy": (
         bp.value_and_grad(F.cross_entropy),
         (normal(6, 10), R.integers(0, 10, 6)),
-        ["loops"] * 5,
+        ["loops"] * 4,
     ),
     "layer norm": (
         bp.value_and_grad(layer_norm, argnums=(0, 1, 2)),
@@ -81,6 +81,42 @@ CASES: dict[str, Case] = {
         lambda x: np.pad(x, 1)[2:, :-2] + np.pad(x, 1)[:-2, 2:],
         (normal(5, 9),),
         ["loops"],
+    ),
+    "long rosen": (bp.value_and_grad(rosen), (normal(400),), ["loops"] * 4),
+    "halves": (
+        bp.grad(lambda x: np.sum(x[:100] ** 3) * np.sum(np.sin(x[100:]))),
+        (normal(300),),
+        None,
+    ),
+    "shifted reads of more": (
+        lambda x: np.pad(x, 1)[2:, :-2] + np.pad(x, 1)[:-2, 2:],
+        (normal(20, 30),),
+        ["loops"] * 5,
+    ),
+    "shifted reads backwards": (
+        lambda x: np.pad(x, ((2, 1),))[::-1] * np.pad(np.exp(x), ((0, 3),))[::-1],
+        (normal(301),),
+        None,
+    ),
+    "reshaped shifted reads": (
+        lambda x: np.pad(x, ((3, 2), (0, 0))).reshape(-1) * 2.0,
+        (normal(20, 15),),
+        None,
+    ),
+    "many slices": (
+        bp.grad(lambda x: sum([np.sum(x[k : k + 50] ** (2 + k % 3)) for k in range(0, 300, 50)])),
+        (normal(300),),
+        None,
+    ),
+    "chains that meet": (
+        lambda x, y: np.sum(np.exp(x) * np.sqrt(np.exp(y) + np.log1p(x * x)), 1) ** 2,
+        (normal(6, 10), normal(6, 10)),
+        ["loops"],
+    ),
+    "chains that meet behind a sum": (
+        lambda x, y: (np.exp(x) - np.sum(np.exp(x))) * np.tanh(y) + np.exp(y),
+        (normal(60), normal(60)),
+        None,
     ),
     "differences": (bp.grad(lambda x: np.sum(np.diff(x) ** 2)), (normal(5, 9),), ["loops"]),
     "padded gather": (

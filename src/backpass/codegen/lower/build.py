@@ -6,9 +6,19 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from backpass.codegen.lower.elements import Elements, Entry, Key, MustCopyError, Named, Spot, key_of
+from backpass.codegen.lower.elements import (
+    Elements,
+    Entry,
+    Key,
+    MustCopyError,
+    MustStoreError,
+    Named,
+    Spot,
+    key_of,
+)
 from backpass.codegen.lower.groups import Group, is_map, is_row_of_scalars, is_view
 from backpass.codegen.lower.index import Form, domain_of, linear, scaled
+from backpass.codegen.lower.pieces import pieces
 from backpass.codegen.lower.product import product_kernels
 from backpass.codegen.lower.random import random_kernels
 from backpass.codegen.lower.schedule import Bound, partial, scheduled
@@ -48,6 +58,8 @@ def _fused(name: str, group: Group, stored: set[Node], roots: list[Node]) -> lis
     if not group.chunked():
         for node in roots:
             _stored(elements, node)
+        if elements.guards and (found := _in_pieces(name, group, elements, roots)):
+            return found
         return [scheduled(name, extents, elements.entries, group.inner)]
     assert group.inner is not None
     for node in roots:
@@ -58,6 +70,21 @@ def _fused(name: str, group: Group, stored: set[Node], roots: list[Node]) -> lis
     first, chunks = partial(name, extents, elements.entries, group.inner)
     folds = [node for node in roots if node in group.sources]
     return [first, _joining(f"{name}j", group, folds, chunks)]
+
+
+def _in_pieces(name: str, group: Group, whole: Elements, roots: list[Node]) -> list[Bound]:
+    """A kernel for each piece of a guarded map; none where the whole is not to be cut."""
+    found: list[Bound] = []
+    parts = pieces(group, whole.guards)
+    for i, part in enumerate(parts if len(parts) > 1 else []):
+        elements = Elements(part, whole.stored)
+        try:
+            for node in roots:
+                _stored(elements, node)
+        except (MustStoreError, MustCopyError):  # a reshape that is none of a piece's rows
+            return []
+        found.append(scheduled(f"{name}p{i}", part.extents, elements.entries, None))
+    return found
 
 
 def node_value(node: Node) -> Value:

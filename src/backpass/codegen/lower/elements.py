@@ -24,6 +24,7 @@ from backpass.codegen.lower.index import (
     row_major,
     through,
 )
+from backpass.codegen.lower.pieces import Guard
 from backpass.ir import Lowering, Node, Value
 from backpass.ir.show import splat
 from backpass.prims.index import wrap_index
@@ -119,6 +120,7 @@ class Elements:
         self.stored = stored
         self.entries: list[Entry] = []
         self._known: dict[Hashable, int] = {}
+        self.guards: list[Guard] = []  # what the reads of padded arrays are guarded by
         self._guard: int | None = None
 
     # -- the table
@@ -289,6 +291,7 @@ class Elements:
         return self.add("select", (mask, found, zero), dtype)
 
     def _both(self, mask: int | None, code: str, f: Form, bound: int) -> int:
+        self.guards.append(Guard(f, bound))
         test = self.add(code, (self.index(f), self.const(bound, INT64)), BOOL)
         return test if mask is None else self.add("logical_and", (mask, test), BOOL)
 

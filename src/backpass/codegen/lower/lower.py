@@ -13,6 +13,7 @@ import numpy as np
 from backpass.codegen.lower.build import kernels_of
 from backpass.codegen.lower.elements import MustCopyError, MustStoreError
 from backpass.codegen.lower.groups import Group, Grouping, is_map, is_scan, is_view
+from backpass.codegen.lower.merge import merge_groups
 from backpass.codegen.lower.schedule import Bound
 from backpass.codegen.lower.stored import stored_nodes
 from backpass.ir import Graph, Lowering, Node, Value
@@ -63,7 +64,7 @@ def lower(graph: Graph) -> Lowered:
 
 
 def _steps(graph: Graph, forced: set[Node]) -> tuple[Bound | Call, ...]:
-    grouping = Grouping(graph)
+    grouping = merge_groups(Grouping(graph))
     stored = stored_nodes(grouping) | forced
     steps: list[Bound | Call] = []
     for group in grouping.groups:
