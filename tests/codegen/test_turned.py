@@ -5,7 +5,9 @@ import pytest
 from tests.codegen.test_loopnest import OLDER, Case, check_kernel, x86_only
 from tests.loops.kernels import load, reduce, store
 
+from backpass.codegen.loopnest import emit_loops
 from backpass.codegen.nest import plan_loops
+from backpass.codegen.text import Module
 from backpass.loops import Buffer, LoopKernel, Op, Schedule, Stage
 
 I64 = np.dtype(np.int64)
@@ -57,3 +59,13 @@ def test_rows_are_turned(rows: int, columns: int, dtype: type) -> None:
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_rows_are_turned_on_older_machines(cpu: str, dtype: type) -> None:
     check_kernel(case(33, 19, 0, dtype, Schedule(0, 2)), cpu)
+
+
+def test_rows_with_large_gaps_are_turned_in_short_code() -> None:
+    """Lines ahead are asked for only where rows lie near each other."""
+    check_kernel(case(40, 19, 500, np.float64, Schedule(0)))
+    for gap, asks in ((3, True), (500, False)):
+        module = Module()
+        emit_loops(module, weighted_rows(40, 19, gap, np.dtype(np.float64), Schedule(0)), "f")
+        assert ("call void @llvm.prefetch" in str(module)) == asks
+        assert len(str(module)) < 60_000

@@ -141,8 +141,11 @@ def _scratch_bytes(kernel: LoopKernel) -> int:
 def _unroll(kernel: LoopKernel, vector: int) -> int:
     """Vectors at once: enough reductions to hide their latency, few where code is long anyway.
 
-    Column sums take eight, so that each row of a wide matrix gives whole lines.
+    Column sums take eight, so that each row of a wide matrix gives whole lines. Rows that are
+    turned take one: a square of 8 x 16 fills the registers.
     """
+    if any([turned_loads(kernel, stage, vector) for stage in kernel.stages]):
+        return 1
     ops = [op for stage in kernel.stages for op in stage.ops]
     cost = sum(_op_cost(kernel, op, vector, False) for op in ops)
     reduces = any(op.code == "reduce" for op in ops)

@@ -135,14 +135,9 @@ class Body:
             self._restart_scans(stage)
         strides = self._strides(stage.keys, axis)
         loop = self._open(stage, self._extents[axis], [s for s in strides if s], axis)
-        pointers = {
-            key: self._moved(key, pointer, loop.multiples.get(stride))
-            for (key, pointer), stride in zip(visit.pointers.items(), strides, strict=True)
-        }
-        index = visit.index
-        if 1 in loop.multiples:
-            index = index | {axis: loop.multiples[1]}
-        self._nest(stage, depth + 1, replace(visit, pointers=pointers, index=index))
+        moved = self._along(visit, strides, loop.multiples)
+        index = moved.index | ({axis: loop.multiples[1]} if 1 in loop.multiples else {})
+        self._nest(stage, depth + 1, replace(moved, index=index))
         loop.close(self._flat_partials(stage))
 
     def _turned_loop(self, stage: StagePlan, axis: int, visit: Visit) -> None:
@@ -181,8 +176,7 @@ class Body:
                 op, stride = task.op, self._lane_stride(pointer_key(task.number, task.op))
                 lines[task.number] = [
                     load_turned(self._f, op.dtype, place, stride, square_size([op]), positions, n)
-                    for u, n in enumerate(visit.counts)
-                    for place in (self._place(task, visit, u),)
+                    for place, n in zip(self._places(task, visit), visit.counts, strict=True)
                 ]
         strides = self._strides(stage.keys, axis)
         first = visit.index.get(axis, constant(0, INT64))
@@ -199,7 +193,8 @@ class Body:
         """For each turned load how many elements of a later block are asked for at each square."""
         plan, extent = self._plan, self._extents[axis]
         strides = {n: self._lane_stride(pointer_key(n, plan.ops[n])) for n in stage.turned}
-        return {n: -(-s * plan.block * tile // extent) for n, s in strides.items() if s > 0}
+        near = [(n, s) for n, s in strides.items() if 0 < s <= 2 * extent]  # rows with small gaps
+        return {n: -(-s * plan.block * tile // extent) for n, s in near}
 
     def _ask(self, number: int, visit: Visit, done: Reg, step: int) -> None:
         """Ask for the lines of a later block of rows that follow those asked for so far."""
@@ -381,6 +376,9 @@ class Body:
             pointer = self._moved(key, pointer, visit.multiples.get(stride))
             constant_part += visit.shift * stride + u * self._vector_step(key)
         return access.offset_pointer(self._f, dtype, pointer, constant_part)
+
+    def _places(self, task: Task, visit: Visit) -> list[str]:
+        return [self._place(task, visit, u) for u in range(len(visit.counts))]
 
     def _vector_step(self, key: Key) -> int:
         """Elements from vector to vector."""
