@@ -23,6 +23,7 @@ _COSTS = {
 _LANE = 1.5  # a lane that is moved by itself
 _LATENCY = 4  # a step of a reduction without lanes, which waits for the one before
 _TURNED = 5  # a vector of a tile
+_SQUARE = 14  # of a square in a loop over a row, beside what else a join of lanes is taken to cost
 _JOIN = 25  # the join of the lanes of a reduction
 _SCRATCH = 1 << 15  # bytes of scratch that stay in the nearest cache
 _PARALLEL = 8000  # about 2 microseconds: from here on threads are worth their barrier
@@ -60,7 +61,7 @@ def _cost(kernel: LoopKernel, vector: int | None) -> float:
         squares = frozenset[int]() if vector is None else turned_loads(kernel, stage, vector)
         for k, op in enumerate(stage.ops):
             lanes = vector if stage.loops or rows else None
-            each = _op_cost(kernel, op, lanes, turned or k in squares)
+            each = _SQUARE if k in squares else _op_cost(kernel, op, lanes, turned)
             total += each * (points if stage.loops else outer_points)
             if op.code == "reduce" and vector is not None and not rows:
                 total += _JOIN * outer_points
