@@ -285,6 +285,10 @@ def test_close_to_the_zeros_of_sine_and_cosine(fused: bool) -> None:
         assert (np.abs(y - exact) <= 4 * np.spacing(np.abs(y))).all(), name
 
 
+# Of a function that is not the module's own: those of huge angles are named turns.
+LIBRARY_CALL = r"\bcall\w*\s+(?!turns\.)"
+
+
 @pytest.mark.parametrize("cpu", ["haswell", "x86-64"])
 @pytest.mark.parametrize("name", FLOAT_ROWS)
 def test_other_machines(name: str, cpu: str) -> None:
@@ -299,7 +303,7 @@ def test_other_machines(name: str, cpu: str) -> None:
             fused=cpu == "haswell",
             passes=False,
         )
-        assert not re.search(r"\bcall", run.assembly)
+        assert not re.search(LIBRARY_CALL, run.assembly)
         if name not in ("scale", "gate"):
             assert_as_numpy(name, dtype, run)
 
@@ -310,7 +314,7 @@ def test_vectors_stay_vectors(name: str) -> None:
     for dtype, width in itertools.product(FLOATS, WIDTHS):
         run = native(name, dtype, width, passes=True)
         assert isinstance(run, Loop)
-        assert not re.search(r"\bcall", run.assembly), (dtype, width)
+        assert not re.search(LIBRARY_CALL, run.assembly), (dtype, width)
 
 
 def stated() -> dict[str, tuple[float, float]]:

@@ -1,8 +1,8 @@
 """Every workload of the benchmarks gives the same bits on 1, 2, 3 and 7 threads, and again.
 
-100 steps of every network (40 of the largest), one call of every function. Each number of threads is a process of its
-own that runs all workloads; after each step it hashes the loss, and at the end all that the step
-updates.
+100 steps of every network (40 of the largest), one call of every function. Each number of threads
+is a process of its own that runs all workloads; after each step it hashes the loss, and at the end
+all that the step updates.
 """
 
 from __future__ import annotations
