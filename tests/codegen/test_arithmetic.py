@@ -285,6 +285,12 @@ def test_close_to_the_zeros_of_sine_and_cosine(fused: bool) -> None:
         assert (np.abs(y - exact) <= 4 * np.spacing(np.abs(y))).all(), name
 
 
+def library_calls(assembly: str) -> list[str]:
+    """The functions that are called, but for the module's own: those of huge angles are turns."""
+    names = re.findall(r"\b(?:callq?|movabsq)\s+\$?([A-Za-z_][\w.@]*)", assembly)
+    return [name for name in names if not name.startswith("turns.")]
+
+
 @pytest.mark.parametrize("cpu", ["haswell", "x86-64"])
 @pytest.mark.parametrize("name", FLOAT_ROWS)
 def test_other_machines(name: str, cpu: str) -> None:
@@ -299,7 +305,7 @@ def test_other_machines(name: str, cpu: str) -> None:
             fused=cpu == "haswell",
             passes=False,
         )
-        assert not re.search(r"\bcall", run.assembly)
+        assert not library_calls(run.assembly)
         if name not in ("scale", "gate"):
             assert_as_numpy(name, dtype, run)
 
@@ -310,7 +316,7 @@ def test_vectors_stay_vectors(name: str) -> None:
     for dtype, width in itertools.product(FLOATS, WIDTHS):
         run = native(name, dtype, width, passes=True)
         assert isinstance(run, Loop)
-        assert not re.search(r"\bcall", run.assembly), (dtype, width)
+        assert not library_calls(run.assembly), (dtype, width)
 
 
 def stated() -> dict[str, tuple[float, float]]:

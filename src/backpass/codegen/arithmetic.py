@@ -221,7 +221,7 @@ def emit(f: Function, code: str, args: Sequence[Reg], dtype: DType, param: Any =
         dtype: of the result; for `cast` it says to what.
         param: not used by any operation so far.
     """
-    if code in f.calls and args[0].width == 1 and args[0].dtype.name in ("float32", "float64"):
+    if code in f.calls and args[0].dtype.name in ("float32", "float64"):
         return _called(f, code, args, dtype)
     xs = [Lanes(f, reg) for reg in args]
     match code:
@@ -237,16 +237,17 @@ def emit(f: Function, code: str, args: Sequence[Reg], dtype: DType, param: Any =
 
 def _called(f: Function, code: str, args: Sequence[Reg], dtype: DType) -> Reg:
     """The operation by a function of the module, which is made where it is missing."""
-    kind = llvm_type(dtype)
-    name = ".".join(["op", code, *[a.dtype.name for a in args], dtype.name])
+    width = args[0].width
+    kind = llvm_type(dtype, width)
+    name = ".".join(["op", code, *[a.dtype.name for a in args], dtype.name, str(width)])
     if name not in f.module.operations:
         f.module.operations.add(name)
-        own = [Reg(f"%x{i}", a.dtype, 1) for i, a in enumerate(args)]
+        own = [Reg(f"%x{i}", a.dtype, width) for i, a in enumerate(args)]
         head = f"define internal {kind} @{name}({', '.join(map(str, own))}) #0"
         body = Function(f.module, head)
         body.emit(f"ret {emit(body, code, own, dtype)}")
         body.close()
-    return f.let(f"call {kind} @{name}({', '.join(map(str, args))})", dtype)
+    return f.let(f"call {kind} @{name}({', '.join(map(str, args))})", dtype, width)
 
 
 def _by_row(code: str, xs: list[Lanes], dtype: DType) -> Lanes:

@@ -28,7 +28,7 @@ from backpass.codegen.lanes import (
     two_sum,
     where,
 )
-from backpass.codegen.text import BOOL, llvm_type
+from backpass.codegen.text import BOOL, Function, Reg, llvm_type
 
 PI, PI_LOW = 3.141592653589793, 1.2246467991473532e-16
 # pi in parts of all bits, for machines with FMA, and in short parts whose products by n are exact.
@@ -184,11 +184,34 @@ def reduced(x: Lanes, period: Period) -> tuple[Lanes, Lanes, Lanes]:
     usual = (t.bits(), r, low) if period.precise else (t.bits(), r)
 
     def other() -> list[Lanes]:
-        far = _reduced_huge(x, huge, period)
+        far = _called_huge(x, huge, period)
         return [where(huge, y, z) for y, z in zip(far, usual, strict=False)]
 
     found = rarely(huge, usual, other)
     return found[0], found[1], found[2] if period.precise else low
+
+
+def _called_huge(x: Lanes, huge: Lanes, period: Period) -> list[Lanes]:
+    """`_reduced_huge` by a function of the module: it is long, and seldom needed."""
+    f, module, width = x.f, x.f.module, x.width
+    kinds = (I32 if x.size == 4 else I64, x.dtype, x.dtype)
+    result = f"{{ {', '.join([llvm_type(k, width) for k in kinds])} }}"
+    name = f"turns.{x.dtype.name}.{width}.{period.divisor}.{int(2 * period.shift)}"
+    if name not in module.operations:
+        module.operations.add(name)
+        own = Reg("%x", x.dtype, width), Reg("%huge", BOOL, width)
+        body = Function(module, f"define internal {result} @{name}({own[0]}, {own[1]}) #0")
+        found = _reduced_huge(Lanes(body, own[0]), Lanes(body, own[1]), period)
+        whole = "undef"
+        for i, y in enumerate(found):
+            whole = body.let_raw(f"insertvalue {result} {whole}, {y.reg}, {i}")
+        body.emit(f"ret {result} {whole}")
+        body.close()
+    whole = f.let_raw(f"call {result} @{name}({x.reg}, {huge.reg})")
+    return [
+        Lanes(f, f.let(f"extractvalue {result} {whole}, {i}", kind, width))
+        for i, kind in enumerate(kinds)
+    ]
 
 
 def _reduced_huge(x: Lanes, huge: Lanes, period: Period) -> tuple[Lanes, Lanes, Lanes]:

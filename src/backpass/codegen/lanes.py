@@ -323,13 +323,15 @@ def rarely(
 ) -> list[Lanes]:
     """`usual`, or where the condition holds in any lane, what `other` computes in a block apart.
 
-    The function goes on in a new block, so callers that make loops read `f.block` afterwards.
+    The function goes on in a new block, so callers that make loops read `f.block` afterwards. LLVM
+    is told that it is rare, so what `other` calls costs the usual way no register.
     """
     f = mask.f
     condition = any_lane(mask)
     rare, join = f.label("rare"), f.label("join")
     before = f.block
-    f.emit(f"br i1 {condition}, label %{rare}, label %{join}")
+    f.module.declare('!0 = !{!"branch_weights", i32 1, i32 1000}')
+    f.emit(f"br i1 {condition}, label %{rare}, label %{join}, !prof !0")
     f.begin(rare)
     found = other()
     after = f.block

@@ -106,7 +106,7 @@ class Module:
 class Function:
     """One function under construction; `close` adds it to its module.
 
-    `calls` are the operations whose scalars are computed by functions of the module, not in place.
+    `calls` are the operations that are computed by functions of the module, not in place.
     """
 
     def __init__(self, module: Module, head: str, calls: frozenset[str] = frozenset()) -> None:
