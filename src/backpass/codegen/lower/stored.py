@@ -32,10 +32,12 @@ COSTS: dict[str, int] = {**dict.fromkeys(_FREE.split(), 1), "div": 4, "reciproca
 def stored_nodes(grouping: Grouping) -> set[Node]:
     """The nodes whose arrays are kept in memory."""
     stored = _taken_whole(grouping)
-    for _, c in _crossings(grouping):
-        if c not in stored and not _cheap(c, stored):
+    crossings = _crossings(grouping)
+    read = {c for _, c in crossings}
+    for c in grouping.graph.nodes:  # what c might be computed from is decided before c
+        if c in read and c not in stored and not _cheap(c, stored):
             stored.add(c)
-    for node, c in _crossings(grouping):
+    for node, c in crossings:
         if c not in stored and _reads_in_disorder(node, c):
             stored.add(c)
     return stored
