@@ -6,7 +6,7 @@ Where `y = where(x <= 0, 0, x)` (a ReLU) is kept in memory anyway, the derivativ
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
 
 from backpass.ir import Graph, Lowering, Node, Value
 from backpass.ir.graph import made, rebuild
@@ -85,7 +85,7 @@ def _same(v: Value, x: Value) -> bool:
     return v is x or (v.node is not None and v.node is x.node and v.index == x.index)
 
 
-def _number(v: Value) -> np.generic | None:
+def _number(v: Value) -> Any:
     """The number that a constant repeats."""
     if v.node is not None or v.array is None or not splat(v.array):
         return None
