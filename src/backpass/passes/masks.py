@@ -75,9 +75,9 @@ def _test_of(node: Node) -> Node | None:
         return None
     x, bound = test.inputs
     for answer, replaced, kept in ((True, yes, no), (False, no, yes)):
-        number, limit = _number(replaced), _number(bound)
-        if _same(kept, x) and number is not None and limit is not None:
-            return test if bool(test.primitive.reference(number, limit)) is answer else None
+        numbers = [_number(replaced), _number(bound)]
+        if _same(kept, x) and None not in numbers:
+            return test if bool(test.primitive.reference(*numbers)) is answer else None
     return None
 
 
