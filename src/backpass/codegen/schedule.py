@@ -31,11 +31,11 @@ BESIDE = 4000  # the same where threads are together anyway: only a barrier is t
 _SHARES = 4
 
 
-def chosen(kernel: LoopKernel, parallel: bool, least: float = _PARALLEL) -> LoopKernel:
+def chosen(kernel: LoopKernel, parallel: bool, least: float | None = None) -> LoopKernel:
     """The kernel with its cheapest schedule; threads share it if `parallel` allows it.
 
     Args:
-        least: instructions from which on it is shared.
+        least: instructions from which on it is shared; by default what a start of threads costs.
     """
     outer, rank = kernel.outer, len(kernel.extents)
     axes: list[int | None] = [None, *range(max(outer - 1, 0), rank)]
@@ -43,7 +43,7 @@ def chosen(kernel: LoopKernel, parallel: bool, least: float = _PARALLEL) -> Loop
         ((_cost(kernel, axis), axis) for axis in axes if _allowed(kernel, axis)),
         key=lambda pair: pair[0],
     )
-    parallel = parallel and cost >= least
+    parallel = parallel and cost >= (_PARALLEL if least is None else least)
     unroll = 1 if vector is None else _unroll(kernel, vector)
     if parallel and vector is not None and vector < outer:
         unroll = min(unroll, _shares(kernel, vector))

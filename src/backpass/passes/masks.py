@@ -32,8 +32,10 @@ def masks(graph: Graph) -> Graph:
     def moved(v: Value) -> Value:
         if v.node is None:
             return v
-        v = rebuilt[v.node].outputs()[v.index]
-        return instead.get(v.node, v) if v.node is not None else v
+        now = rebuilt[v.node]
+        if now in instead:
+            return instead[now]
+        return v if now is v.node else now.outputs()[v.index]
 
     for node in graph.nodes:
         inputs = tuple(map(moved, node.inputs))
