@@ -237,3 +237,19 @@ def test_share_b_writes_the_rows_of_band_b(name: str, cpu: str | None) -> None:
                     ]
                     raw = array.view(np.uint8).reshape(m.size, -1)
                     assert {*np.flatnonzero((raw != 77).any(1))} == {*np.concatenate(own)}
+
+
+def test_a_middle_product_is_shared_only_where_threads_are_together_anyway() -> None:
+    """Alone, 2^17 multiply-adds cost less than waking a thread."""
+    x, big = R.normal(size=(96, 50)), R.normal(size=(300, 300))
+
+    def middle(x: Any) -> Any:
+        return np.sin(x.T @ x)
+
+    def both(x: Any, big: Any) -> Any:
+        return np.sin(x.T @ x), big @ big
+
+    for function, args, expected in ((middle, (x,), [False]), (both, (x, big), [True, True])):
+        found = chained(arranged(lower(bp.jit(function).graph(*args)), {}))
+        products = [s for s in found.steps if isinstance(s, Bound) and isinstance(s.kernel, Gemm)]
+        assert [is_parallel(s) for s in products] == expected

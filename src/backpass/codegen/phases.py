@@ -24,6 +24,7 @@ from backpass.loops import Gemm, LoopKernel
 LANES_AT_MOST = 4
 WINDOW = 12  # steps that a chain may pass over
 SMALL = 1024  # elements of what is made long before it is read
+PRODUCT = 1 << 16  # multiply-adds of a product that is worth a barrier
 WORTH = 2000.0  # ns of serial steps that are worth a chain
 Owner = int | Rows | None  # a lane; rows in bands; any thread
 Memory = Callable[[Key], Hashable]
@@ -117,7 +118,11 @@ def chained(arranged: Arranged) -> Arranged:
 
 def _shared(step: Step) -> Step:
     """A serial step by all threads, if that is worth a barrier."""
-    if isinstance(step, Call) or not isinstance(step.kernel, LoopKernel) or is_parallel(step):
+    if isinstance(step, Call) or is_parallel(step):
+        return step
+    if isinstance(step.kernel, Gemm):
+        return replace(step, kernel=replace(step.kernel, parallel=step.work >= PRODUCT))
+    if not isinstance(step.kernel, LoopKernel):
         return step
     able = prod(step.kernel.extents[: step.kernel.outer]) > 1
     return replace(step, kernel=chosen(step.kernel, able, BESIDE))

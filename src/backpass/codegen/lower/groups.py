@@ -80,7 +80,7 @@ class Group:
 
     def seal(self) -> None:
         """A lower number depends on it: from now on it, and what it needs, depends on no more."""
-        pending = [self]
+        pending: list[Group] = [self]
         while pending:
             group = pending.pop()
             if not group.sealed:
