@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from math import prod
 
 from backpass.codegen.arrange import Arranged, Step, can_fail, reads, writes
@@ -101,17 +102,18 @@ def chained(arranged: Arranged) -> Arranged:
     before = _before(arranged, memory)
     late = [_is_late(s, arranged) for s in steps]
     able = [None if late[i] or isinstance(s, Call) else banded(s) for i, s in enumerate(steps)]
-    early = [i for i, s in enumerate(steps) if not before[i] and _is_small(s) and not late[i]]
-    pending, done = [*early, *[i for i in range(len(steps)) if i not in early]], set[int]()
+    early = [not before[i] and _is_small(s) and not late[i] for i, s in enumerate(steps)]
+    queue, done = sorted(range(len(steps)), key=lambda i: not early[i]), set[int]()
     order: list[Step] = []
     outside: list[bool] = []
-    while pending:
-        run = _run(pending, done, before, able, memory)
-        made = [(able[i] if len(run) > 1 else None) or steps[i] for i in run]
-        order += made
-        outside += [late[i] for i in run]
-        done.update(run)
-        pending = [i for i in pending if i not in done]
+    for at, i in enumerate(queue):
+        if i not in done:
+            rest = (queue[k] for k in range(at, len(queue)))
+            pending = islice((k for k in rest if k not in done), 1 + WINDOW)
+            run = _run(list(pending), done, before, able, memory)
+            order += [(able[k] if len(run) > 1 else None) or steps[k] for k in run]
+            outside += [late[k] for k in run]
+            done.update(run)
     commit = outside.index(True) if any(outside) else len(order)
     return Arranged(tuple(order), arranged.in_place, commit)
 
@@ -174,14 +176,14 @@ def _run(
     able: Sequence[Bound | None],
     memory: Memory,
 ) -> list[int]:
-    """The first pending step, and those that can follow it band by band."""
+    """The first of some pending steps, and those that can follow it band by band."""
     first = pending[0]
     start = able[first]
     if start is None:
         return [first]
     run, touched, chain = {first: None}, _Touched(), [start]
     touched.add(start, memory, _owner(start, 0))
-    for i in pending[1 : 1 + WINDOW]:
+    for i in pending[1:]:
         step = able[i]
         if step is None or step.bands != start.bands:
             continue
