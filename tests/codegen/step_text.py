@@ -16,10 +16,12 @@ Place = tuple[int, int]  # a slot, and bytes from its pointer
 
 @dataclass(frozen=True, slots=True)
 class Called:
-    """A call of a kernel: by all threads together, or by thread 0 alone."""
+    """A call of a kernel: by all threads together (each for its `bands`, if any), or in a lane."""
 
     function: str
     together: bool
+    lane: int
+    bands: int
     scratch: Place
     buffers: tuple[Place, ...]
 
@@ -41,13 +43,23 @@ Event = Called | Waits | Leaves
 _SLOT = re.compile(r"%at(\d+) = getelementptr i8, ptr %context, i64 (\d+)")
 _MOVED = re.compile(r"%(p\d+) = getelementptr i8, ptr %slot(\d+), i64 (\d+)")
 _CALL = re.compile(
-    r"call void @(\w+)\(ptr %team, i64 (%tid|0), i64 (%n|1), ptr %(\w+), ptr %status(.*)\)"
+    r"call void @(\w+)\(ptr %team, i64 (%\w+|0), i64 (%n|\d+), ptr %(\w+), ptr %status(.*)\)"
 )
 _IGNORED = (
     r"%slot(\d+) = load ptr, ptr %at\1",
     r"%(status|at\.team) = getelementptr i8, ptr %context, i64 \d+",
     r"%team = load ptr, ptr %at\.team",
-    r"%first\d+ = icmp eq i64 %tid, 0",
+    r"%mine(\d+) = icmp eq i64 %tid, %lane\1",
+    r"%after(\d+) = add i64 %before\1, \d+",
+    r"%first(\d+) = udiv i64 %before\1, %n",
+    r"%last(\d+) = udiv i64 %after\1, %n",
+    r"%some(\d+) = icmp ult i64 %first\1, %last\1",
+    r"br i1 %some(\d+), label %enter\1, label %all\1",
+    r"enter\d+:",
+    r"br label %bands\d+",
+    r"%band(\d+) = phi i64 \[ %first\1, %enter\1 \], \[ %next\1, %bands\1 \]",
+    r"%next(\d+) = add i64 %band\1, 1",
+    r"%more(\d+) = icmp ult i64 %next\1, %last\1",
     r"%leaves(\d+) = icmp ne i32 %left\1, 0",
     r"%failed(\d+) = icmp ne i64 %status\1, 0",
     r"br i1 %(leaves|failed)(\d+), label %out\2, label %on\2",
@@ -68,7 +80,10 @@ def step_of(text: str, name: str) -> str:
 class _Reader:
     def __init__(self) -> None:
         self.places: dict[str, Place] = {}
-        self.alone: str | None = None
+        self.alone: str | None = None  # the block of a lane that is open
+        self.lane = 0
+        self.band: str | None = None  # the loop over bands that is open
+        self.bands = 0
         self.events: list[Event] = []
 
     def read(self, line: str) -> None:
@@ -87,21 +102,44 @@ class _Reader:
             self._wait(False)
         elif re.fullmatch(r"%status\d+ = load atomic i64, ptr %status monotonic, align 8", line):
             self.events.append(Leaves())
-        elif found := re.fullmatch(r"br i1 %first(\d+), label %alone\1, label %all\1", line):
-            assert self.alone is None
-            self.alone = found[1]
-        elif not self._ends_alone(line) and not any([re.fullmatch(p, line) for p in _IGNORED]):
+        elif (
+            not self._begins(line)
+            and not self._ends_alone(line)
+            and not any([re.fullmatch(p, line) for p in _IGNORED])
+        ):
             raise AssertionError(f"a line that no step has: {line}")
 
+    def _begins(self, line: str) -> bool:
+        """Whether a lane's block or a loop over bands begins here, or such a loop ends."""
+        if found := re.fullmatch(r"%lane\d+ = urem i64 (\d+), %n", line):
+            self.lane = int(found[1])
+        elif found := re.fullmatch(r"br i1 %mine(\d+), label %alone\1, label %all\1", line):
+            assert self.alone is None and self.band is None
+            self.alone = found[1]
+        elif found := re.fullmatch(r"%before\d+ = mul i64 %tid, (\d+)", line):
+            self.bands = int(found[1])
+        elif found := re.fullmatch(r"bands(\d+):", line):
+            assert self.alone is None and self.band is None
+            self.band = found[1]
+        elif re.fullmatch(rf"br i1 %more{self.band}, label %bands{self.band}, label %all.*", line):
+            self.band, self.alone = None, self.band  # what ends it is a label as of a lane
+        else:
+            return False
+        return True
+
     def _call(self, function: str, tid: str, n: str, scratch: str, buffers: str) -> None:
-        assert (tid, n) in (("%tid", "%n"), ("0", "1"))
-        together = tid == "%tid"
+        bands = self.bands if self.band else 0
+        own = (f"%band{self.band}", str(bands)) if bands else ("%tid", "%n")
+        assert (tid, n) in (own, ("0", "1"))
+        together = tid != "0"
+        assert together or not bands, "a kernel of one thread is called for each band"
         assert not (together and self.alone), "a kernel of all threads is called by one alone"
+        lane = 0 if self.alone is None else self.lane
         places = tuple([self.places[b] for b in re.findall(r", ptr %(\w+)", buffers)])
-        self.events.append(Called(function, together, self.places[scratch], places))
+        self.events.append(Called(function, together, lane, bands, self.places[scratch], places))
 
     def _wait(self, interruptible: bool) -> None:
-        assert self.alone is None, "one thread alone waits for the others"
+        assert self.alone is None and self.band is None, "one thread alone waits for the others"
         self.events.append(Waits(interruptible))
 
     def _ends_alone(self, line: str) -> bool:

@@ -16,6 +16,7 @@ from tests.codegen.random_graphs import Program
 from backpass.codegen.arrange import Arranged, Step, arranged, bytes_of, writes
 from backpass.codegen.lower import lower
 from backpass.codegen.lower.lower import Call, Lowered
+from backpass.codegen.phases import chained
 from backpass.ir import Graph, Value
 from backpass.ir.graph import leaf, made, type_of
 from backpass.prims import elementwise as el
@@ -62,7 +63,7 @@ def turned(x: Value) -> Value:
 def stations(graph: Graph, updates: Mapping[int, int]) -> tuple[Lowered, Arranged]:
     """A graph lowered and arranged."""
     lowered = lower(graph)
-    return lowered, arranged(lowered, updates)
+    return lowered, chained(arranged(lowered, updates))
 
 
 def named(step: Step) -> str:

@@ -1,7 +1,7 @@
 """Phases, barriers, the commit point and the memory of a step, read back from its text.
 
 The rule that holds for every program: if two kernels touch a byte in common and one of them writes
-it, all threads meet between them, unless thread 0 runs both alone. It is checked on bytes of the
+it, all threads meet between them, unless one lane runs both. It is checked on bytes of the
 arena, scratch included, so a place that is used again too early is seen as well.
 """
 
@@ -18,12 +18,14 @@ from tests.codegen.step_text import Called, Event, Leaves, Waits, events_of
 from tests.codegen.steps import graph_from, neg, product, stations, training, turned
 
 from backpass.codegen.arrange import Arranged, bytes_of, can_fail, reads, writes
-from backpass.codegen.assemble import ARENA, Assembler, Assembly, Home
+from backpass.codegen.assemble import Assembler, Assembly
+from backpass.codegen.image import ARENA
 from backpass.codegen.lower.elements import Key, key_of
 from backpass.codegen.lower.lower import Call, Lowered
 from backpass.codegen.lower.schedule import Bound
 from backpass.codegen.machine import host
 from backpass.codegen.program import Program
+from backpass.codegen.step_text import Home
 from backpass.ir import Graph, Value
 from backpass.ir.graph import made
 from backpass.prims import elementwise as el
@@ -97,6 +99,11 @@ def clash(one: list[Span], other: list[Span]) -> bool:
     return any([a[0] == b[0] and a[1] < b[2] and b[1] < a[2] for a, b in pairs])
 
 
+def phases(b: Built) -> list[int]:
+    """The phase of each step."""
+    return [place.phase for place in b.assembler.places]
+
+
 def check_step(b: Built, segment: int) -> None:
     """Every rule of a step function."""
     events = b.events(segment)
@@ -111,16 +118,18 @@ def check_step(b: Built, segment: int) -> None:
             assert event.interruptible or left, "a barrier before the commit ignores Ctrl-C"
         elif isinstance(event, Leaves):
             left = True
-            assert len(called) < len(steps) and steps[len(called)] == b.steps.commit
+            assert len(called) < len(steps) and steps[len(called)] == b.assembler.commit
             here = [b.steps.steps[n] for n, _, before, _ in called if before == met]
             alone = not b.assembly.segments[segment].parallel
             assert alone or not any(map(can_fail, here)), "not all threads see the same status"
         else:
             called.append(check_call(b, steps[len(called)], event, met))
     assert [c[0] for c in called] == steps
-    assert left == (b.steps.commit in steps)
+    assert left == (b.assembler.commit in steps)
     for first, then in itertools.combinations(called, 2):
-        if first[2] == then[2] and (first[1].together or then[1].together):
+        if first[2] != then[2] or (first[1].bands and first[1].bands == then[1].bands):
+            continue  # bands: `test_phases.py`
+        if first[1].together or then[1].together or first[1].lane != then[1].lane:
             check_apart(b, first, then)
 
 
@@ -133,7 +142,8 @@ def check_call(b: Built, number: int, call: Called, met: int) -> Any:
     assert call.function == name
     assert call.buffers == tuple([(h.slot, h.offset) for h in homes])
     slot, at = call.scratch
-    room = space.shared + (THREADS if call.together else 1) * space.per_thread
+    count = call.bands or (THREADS if call.together else 1)
+    room = space.shared + count * space.per_thread
     assert slot == ARENA and at % 64 == 0 and at + room <= b.assembly.arena.size
     return number, call, met, [(slot, at, at + room)] if room else []
 
@@ -195,14 +205,14 @@ def test_random_training_steps_run_by_three_threads(
 
 def test_kernels_that_need_nothing_of_each_other_share_a_phase() -> None:
     b = built(graph_from(lambda x, y, z: [product(x, y), product(y, z), product(z, x)], *[BIG] * 3))
-    assert b.assembler.phases == [0, 0, 0]
+    assert phases(b) == [0, 0, 0]
     assert b.waits() == []
     assert all([isinstance(e, Called) and e.together for e in b.events()])
 
 
 def test_a_reader_waits_for_what_it_reads() -> None:
     b = built(graph_from(lambda x: [product(product(x, x), x)], BIG))
-    assert b.assembler.phases == [0, 1]
+    assert phases(b) == [0, 1]
     assert b.waits() == [True]
     check_all(b)
 
@@ -215,7 +225,7 @@ def test_one_barrier_serves_two_pairs() -> None:
         return [product(one, x), product(two, y)]
 
     b = built(graph_from(chains, BIG, BIG))
-    assert sorted(b.assembler.phases) == [0, 0, 1, 1]
+    assert sorted(phases(b)) == [0, 0, 1, 1]
     assert b.waits() == [True]
 
 
@@ -242,7 +252,7 @@ def test_a_step_of_small_kernels_has_no_barrier_and_uses_memory_again() -> None:
 
     b = built(graph_from(chain, SMALL))
     assert b.waits() == [] and not any([s.parallel for s in b.assembly.segments])
-    assert b.assembler.phases == list(range(len(b.steps.steps)))
+    assert phases(b) == list(range(len(b.steps.steps)))
     blocks = sum([bytes_of(k, s) for s in b.steps.steps for k in writes(s)])
     assert 0 < b.assembly.arena.size < blocks
 
@@ -250,7 +260,7 @@ def test_a_step_of_small_kernels_has_no_barrier_and_uses_memory_again() -> None:
 def test_memory_of_one_phase_is_not_used_twice() -> None:
     """Threads of a phase are at different kernels: both results are there at once."""
     several = built(graph_from(lambda x: [product(product(x, x), product(turned(x), x))], BIG))
-    assert several.assembler.phases == [0, 0, 1]
+    assert phases(several) == [0, 0, 1]
     assert several.assembly.arena.size >= 2 * BIG.nbytes
     check_all(several)
 

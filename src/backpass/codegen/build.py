@@ -13,13 +13,15 @@ from typing import Any
 import numpy as np
 
 from backpass.codegen.arrange import Arranged, arranged, reads, writes
-from backpass.codegen.assemble import Assembler, Assembly, Home, Segment
+from backpass.codegen.assemble import Assembler, Assembly, Segment
 from backpass.codegen.image import ARENA, Image, SegmentImage
 from backpass.codegen.lower import Call, Lowered, lower
 from backpass.codegen.lower.elements import Key, key_of
 from backpass.codegen.lower.groups import is_view
 from backpass.codegen.lower.schedule import Bound
 from backpass.codegen.machine import Machine
+from backpass.codegen.phases import chained
+from backpass.codegen.step_text import Home
 from backpass.ir import Graph, TensorType, Value
 from backpass.ir.graph import Array, array_of
 
@@ -78,7 +80,7 @@ def build(
         apart: make a native function of every step.
     """
     lowered = lower(graph)
-    steps = arranged(lowered, updates)
+    steps = chained(arranged(lowered, updates))
     slots = _Slots(lowered.graph, steps, updates)
     assembly = Assembler(steps, slots.of, machine, threads, apart).build()
     types = [TensorType((assembly.arena.size,), BYTE), *slots.types]

@@ -13,6 +13,7 @@ from backpass.codegen.machine import Machine
 from backpass.loops.kernel import Access, Gemm, Indexed, Op
 
 _UNITS = 64  # as many units as this give many threads equal shares
+_EVEN = 4  # of a few units, a multiple of this many
 _LEAST_CHUNK = 64  # rows over which a packed column panel should be used
 _REUSE = {16: 32, 32: 32, 64: 256}  # rows from which on packing y pays, by bytes of a vector
 _TILE_ROWS = 14
@@ -31,8 +32,10 @@ _FEW_TILES = 32
 
 
 def plan_gemm(gemm: Gemm, machine: Machine) -> Plan:
-    """The plan of the cheaper of the product and its transpose."""
+    """The plan of the cheaper of the product and its transpose; bands are of its own rows."""
     plain = _plan(gemm, machine, swapped=False)
+    if gemm.bands:
+        return plain
     swapped = _plan(transposed(gemm), machine, swapped=True)
     return swapped if _cycles(swapped) < _cycles(plain) else plain
 
@@ -80,6 +83,7 @@ def _tile(gemm: Gemm, lanes: int, machine: Machine) -> tuple[int, int]:
         if vectors > wide and vectors > 1:
             continue
         height = min(most, (machine.vector_registers - vectors - 1) // vectors)
+        height = _height(gemm, height, -(-wide // vectors))
         rows = equal_runs(gemm.rows, height)
         columns = full_runs(wide, vectors)
         cost = 0.0
@@ -89,6 +93,18 @@ def _tile(gemm: Gemm, lanes: int, machine: Machine) -> tuple[int, int]:
         if not best[1] or cost < best[0]:
             best = (cost, vectors, height)
     return best[1], best[2]
+
+
+def _height(gemm: Gemm, most: int, column_panels: int) -> int:
+    """Rows of a tile: those that divide a band, or with which a few units are even for threads."""
+    if gemm.bands:
+        return max([h for h in range(1, most + 1) if gemm.rows // gemm.bands % h == 0])
+    panels = -(-gemm.rows // most)
+    if not gemm.parallel or gemm.batch > 1 or panels * column_panels > _EVEN * _EVEN:
+        return most
+    while panels * column_panels % _EVEN and panels * 8 < gemm.rows:
+        panels += 1
+    return -(-gemm.rows // panels)
 
 
 def _tile_cycles(rows: int, vectors: int, lanes: int, machine: Machine) -> float:
@@ -108,6 +124,8 @@ def _packs_y(plan: Plan, machine: Machine) -> bool:
     _, _, column, depth = gemm.y.strides
     if gemm.columns > 1 and column != 1:
         return True
+    if gemm.bands:
+        return False
     apart = max(gcd(depth * size, PAGE), plan.panel_width * size)
     enough = gemm.rows >= _REUSE[machine.vector_bytes]
     return enough and plan.depth_chunk * apart > machine.l1 // 2
@@ -118,7 +136,7 @@ def _packs_x(plan: Plan, machine: Machine) -> bool:
     gemm = plan.product
     size = gemm.dtype.itemsize
     _, row, _, depth = gemm.x.strides
-    if plan.column_panels < 3 or gemm.rows < 8 or row == 0:
+    if plan.column_panels < 3 or gemm.rows < 8 or row == 0 or gemm.bands:
         return False
     beyond = gemm.rows * plan.depth_chunk * size
     if depth in (0, 1):
@@ -138,6 +156,8 @@ def _rows_first(plan: Plan, machine: Machine) -> bool:
     size = gemm.dtype.itemsize
     if plan.depth_chunks > 1 or gemm.batch > 1 or plan.column_panels == 1:
         return False
+    if gemm.bands:
+        return True
     y = plan.depth_chunk * plan.column_panels * plan.panel_width * size
     return 4 * y <= machine.l2 < 2 * gemm.rows * gemm.depth * size
 
@@ -145,6 +165,8 @@ def _rows_first(plan: Plan, machine: Machine) -> bool:
 def _depth_chunk(plan: Plan, machine: Machine) -> int:
     """Elements of the depth that are summed at once: a column panel takes a quarter of L2."""
     gemm = plan.product
+    if gemm.bands:
+        return max(gemm.depth, 1)
     most = machine.l2 // 4 // (plan.panel_width * gemm.dtype.itemsize)
     tiles = gemm.batch * plan.row_panels * plan.column_panels
     if tiles < _FEW_TILES and gemm.depth >= 4 * _DEPTH_CHUNK:
@@ -157,6 +179,8 @@ def _depth_chunk(plan: Plan, machine: Machine) -> int:
 
 def _chunks(plan: Plan, machine: Machine) -> int:
     gemm = plan.product
+    if gemm.bands:
+        return gemm.bands
     wanted = -(-_UNITS // plan.units) if gemm.parallel else 1
     if plan.rows_first:
         x = gemm.rows * gemm.depth * gemm.dtype.itemsize

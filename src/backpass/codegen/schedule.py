@@ -8,6 +8,7 @@ measured on Zen 4: lanes at unit stride are one, lanes at any other are moved on
 from __future__ import annotations
 
 from dataclasses import replace
+from math import prod
 
 from backpass.codegen.nest import access_of
 from backpass.codegen.tile import tile_map, turned_loads
@@ -26,19 +27,35 @@ _TURNED = 5  # a vector of a tile
 _SQUARE = 14  # of a square in a loop over a row, beside what else a join of lanes is taken to cost
 _JOIN = 25  # the join of the lanes of a reduction
 _SCRATCH = 1 << 15  # bytes of scratch that stay in the nearest cache
-_PARALLEL = 8000  # about 2 microseconds: from here on threads are worth their barrier
+_PARALLEL = 8000  # about 2 microseconds: from here on threads are worth their start
+BESIDE = 4000  # the same where threads are together anyway: only a barrier is to pay
+_SHARES = 4
 
 
-def chosen(kernel: LoopKernel, parallel: bool) -> LoopKernel:
-    """The kernel with its cheapest schedule; threads share it if `parallel` allows it."""
+def chosen(kernel: LoopKernel, parallel: bool, least: float | None = None) -> LoopKernel:
+    """The kernel with its cheapest schedule; threads share it if `parallel` allows it.
+
+    Args:
+        least: instructions from which on it is shared; by default what a start of threads costs.
+    """
     outer, rank = kernel.outer, len(kernel.extents)
     axes: list[int | None] = [None, *range(max(outer - 1, 0), rank)]
     cost, vector = min(
         ((_cost(kernel, axis), axis) for axis in axes if _allowed(kernel, axis)),
         key=lambda pair: pair[0],
     )
+    parallel = parallel and cost >= (_PARALLEL if least is None else least)
     unroll = 1 if vector is None else _unroll(kernel, vector)
-    return replace(kernel, schedule=Schedule(vector, unroll, parallel and cost >= _PARALLEL))
+    if parallel and vector is not None and vector < outer:
+        unroll = min(unroll, _shares(kernel, vector))
+    return replace(kernel, schedule=Schedule(vector, unroll, parallel))
+
+
+def _shares(kernel: LoopKernel, vector: int) -> int:
+    """How many vectors at once leave a few shares for threads."""
+    others = prod(kernel.extents[: kernel.outer]) // kernel.extents[vector]
+    vectors = -(-kernel.extents[vector] // LANES)
+    return max(1, others * vectors // _SHARES)
 
 
 def _allowed(kernel: LoopKernel, axis: int | None) -> bool:

@@ -156,7 +156,8 @@ class Gemm:
     The axes of its accesses are (batch, row, column, depth): `x` has stride 0 along columns, `y`
     along rows. `epilogue` is one run of ops over (batch, row, column), axes 0, 1, 2, in which `acc`
     is the product; it must store something. Its loads may not read what its stores write, except at
-    the same element.
+    the same element. With `bands`, which divide the rows, share b of that many is band b of the
+    rows, on every machine; else the shares are the emitter's.
     """
 
     name: str
@@ -170,6 +171,7 @@ class Gemm:
     y: Access
     epilogue: tuple[Op, ...]
     parallel: bool = False
+    bands: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,6 +112,7 @@ def _indexed_text(indexed: Indexed, args: tuple[int, ...]) -> str:
 def _gemm_lines(kernel: Gemm) -> list[str]:
     sizes = f"{kernel.batch} x ({kernel.rows}, {kernel.columns}, {kernel.depth})"
     parallel = " parallel" if kernel.parallel else ""
+    parallel += f" in {kernel.bands} bands" if kernel.bands else ""
     lines = [f"gemm {kernel.name} {sizes} {kernel.dtype.name}{parallel}:"]
     lines += _buffer_lines(kernel.buffers)
     lines.append(f"  x = {access_text(kernel.x)}, y = {access_text(kernel.y)}")

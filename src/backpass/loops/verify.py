@@ -295,6 +295,10 @@ def _verify_gemm(kernel: Gemm) -> None:
     name = f"kernel {kernel.name}"
     extents = (kernel.batch, kernel.rows, kernel.columns, kernel.depth)
     _require(all(n >= 1 for n in extents), f"{name}: extents {extents}: all >= 1")
+    _require(
+        not kernel.bands or (kernel.parallel and kernel.rows % kernel.bands == 0),
+        f"{name}: {kernel.bands} bands of {kernel.rows} rows",
+    )
     for which, access, idle in (("x", kernel.x, 2), ("y", kernel.y, 1)):
         buffer = kernel.buffers[access.buffer]
         _require(len(access.strides) == 4, f"{name}: {which} has no stride for each of 4 axes")

@@ -329,4 +329,46 @@ def test_a_network_has_three_products_a_layer_but_the_first() -> None:
     products = [s for s in lowered.steps if isinstance(s, Bound) and isinstance(s.kernel, Gemm)]
     assert len(products) == 5
     stored = [sum([b.written for b in s.kernel.buffers]) for s in products]
-    assert stored == [2, 1, 1, 1, 1]  # the first keeps where it was cut off, for the way back
+    assert stored == [1, 1, 1, 1, 1]  # where the first was cut off is asked of its result
+
+
+def test_an_update_with_moments_is_in_the_epilogue_of_its_product() -> None:
+    """Predicted: one kernel writes weight and moments, and no gradient is stored."""
+
+    def step(w: Any, m: Any, v: Any, rates: Any, x: Any, ct: Any) -> Any:
+        g = x.T @ ct
+        first, second = rates[0], rates[1]
+        m, v = first * m + (1 - first) * g, second * v + (1 - second) * np.square(g)
+        return w - 0.1 * m / (np.sqrt(v) + 1e-8), m, v
+
+    weights = [normal(20, 16), normal(20, 16), np.abs(normal(20, 16))]
+    lowered = check(step, *weights, np.array([0.9, 0.99]), normal(32, 20), normal(32, 16))
+    large = [
+        s
+        for s in lowered.steps
+        if isinstance(s, Bound) and any([b.size == 320 and b.written for b in s.kernel.buffers])
+    ]
+    assert len(large) == 1 and isinstance(large[0].kernel, Gemm)
+
+
+def test_a_layer_norm_keeps_a_mean_and_a_deviation() -> None:
+    """Predicted: what its derivative needs is computed again from x and two numbers a row."""
+
+    def step(w: Any, x: Any, y: Any) -> Any:
+        def loss(w: Any) -> Any:
+            h = np.tanh(x @ w)
+            h = (h - np.mean(h, 1, keepdims=True)) / np.sqrt(np.var(h, 1, keepdims=True) + 1e-5)
+            return np.sum(np.square(h @ w - y))
+
+        return bp.grad(loss)(w)
+
+    lowered = check(step, normal(64, 64), normal(48, 64), normal(48, 64))
+    forward = next(
+        s
+        for s in lowered.steps
+        if isinstance(s, Bound)
+        and not isinstance(s.kernel, Gemm)
+        and any([op.code == "sqrt" for stage in s.kernel.stages for op in stage.ops])
+    )
+    sizes = sorted([b.size for b in forward.kernel.buffers if b.written])
+    assert sizes == [48, 48, 48 * 64]  # mean, deviation, and what the next product reads

@@ -2,10 +2,10 @@
 
 A node joins the group of an input where it can read what the group computes at the same element, in
 a register; else it opens a group of its own. Groups are numbered as they are opened, and depend on
-lower numbers alone, so no cycle can arise; only a group that depends on no other may be read by a
-lower number, and from then on it is `sealed` and stays so. A reduction fixes the inner variables of
-its group; the group's other reductions must have the same. Next: `stored.py` (what crosses between
-groups), `build.py`.
+lower numbers alone, so no cycle can arise; only a group that depends on scalars at most may be read
+by a lower number, and from then on it and they are `sealed` and stay so. A reduction fixes the
+inner variables of its group; the group's other reductions must have the same. Next: `stored.py`
+(what crosses between groups), `build.py`.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from backpass.prims.shape import concatenate
 
 OPS_LIMIT = 160  # of a group with loops: more would not find registers
 SCALAR_OPS_LIMIT = 1_000_000  # they are cut into pieces, see codegen/straight.py
+SCALAR_GROUPS = 4  # without loops, on which a group may depend that is read early
 TEMPLATES = 6  # members that are tried as a pattern for a place
 LONG = 16384  # elements of a reduction that is done in chunks, when there are
 FEW = 64  # or fewer results
@@ -54,7 +55,7 @@ class Group:
     inner: frozenset[int] | None = None
     head: Node | None = None  # a product, of which the group is the epilogue
     closed: bool = False
-    free: bool = True  # it depends on no other group
+    needs: set[Group] = field(default_factory=set["Group"])  # groups that it reads
     sealed: bool = False  # a lower number depends on it
 
     @property
@@ -64,6 +65,27 @@ class Group:
         for n in self.extents:
             count *= n
         return count
+
+    def base(self) -> set[Group] | None:
+        """The groups that it depends on, if they are a few without loops; else None."""
+        seen, pending = set["Group"](), list(self.needs)
+        while pending:
+            group = pending.pop()
+            if group not in seen:
+                if group.extents or len(seen) >= SCALAR_GROUPS:
+                    return None
+                seen.add(group)
+                pending.extend(group.needs)
+        return seen
+
+    def seal(self) -> None:
+        """A lower number depends on it: from now on it, and what it needs, depends on no more."""
+        pending: list[Group] = [self]
+        while pending:
+            group = pending.pop()
+            if not group.sealed:
+                group.sealed = True
+                pending.extend(group.needs)
 
     def inner_size(self) -> int:
         """Points of one row."""
@@ -216,8 +238,9 @@ class Grouping:
         self.home[node] = group
         for other in self._read(node):
             if other is not group:
-                group.free = False
-                other.sealed |= other.number > group.number
+                group.needs.add(other)
+                if other.number > group.number:
+                    other.seal()
 
     def _read(self, node: Node) -> list[Group]:
         """The groups that a node reads from, the highest number first."""
@@ -226,19 +249,27 @@ class Grouping:
         return sorted(homes, key=lambda g: -g.number)
 
     def _open_to(self, node: Node) -> Iterator[Group]:
-        """The groups that the node may join: no group that it reads may come to depend on them."""
-        read = self._read(node)
+        """The groups that the node may join: no group that it reads may come to depend on them.
+
+        That of a product comes first, so that an update is in its epilogue.
+        """
+        read, found, needed = self._read(node), list[Group](), set[Group]()
         for group in read:
+            if group in needed:
+                break
             if not group.full() and not (group.sealed and len(read) > 1):
-                yield group
-            if not group.free:
-                return
+                found.append(group)
+            base = group.base()
+            if base is None:
+                break
+            needed |= base
+        yield from sorted(found, key=lambda g: g.head is None)
 
     # -- maps
 
     def _place_map(self, node: Node) -> None:
         if not node.types[0].shape and not self._read(node):
-            scalars = [g for g in self.groups if not g.extents and g.free and not g.full()]
+            scalars = [g for g in self.groups if not g.extents and not g.needs and not g.full()]
             if scalars:
                 self._join(node, scalars[0], ())
                 return

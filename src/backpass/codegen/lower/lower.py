@@ -20,6 +20,8 @@ from backpass.ir import Graph, Lowering, Node, Value
 from backpass.ir.graph import made, rebuild
 from backpass.passes.cse import cse
 from backpass.passes.expand import expand
+from backpass.passes.masks import masks
+from backpass.passes.narrow import narrow
 from backpass.passes.order import order
 from backpass.passes.rewrite import rewrite
 from backpass.passes.scalarize import scalarize
@@ -50,7 +52,7 @@ class Lowered:
 
 def lower(graph: Graph) -> Lowered:
     """Kernels and calls for a graph."""
-    graph = _own_outputs(order(cse(scalarize(expand(graph), is_map))))
+    graph = _own_outputs(order(cse(scalarize(masks(narrow(expand(graph))), is_map))))
     forced: set[Node] = set()
     for _ in range(ROUNDS):
         try:

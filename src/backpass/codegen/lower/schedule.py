@@ -42,11 +42,12 @@ INT64 = np.dtype(np.int64)
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """A kernel, and what each of its buffers in memory is."""
+    """A kernel, and what each of its buffers in memory is; into how many `bands` rows are cut."""
 
     kernel: Kernel
     keys: tuple[Key, ...]
     work: int
+    bands: int = 0
 
 
 @dataclass(frozen=True, slots=True)

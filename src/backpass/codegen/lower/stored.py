@@ -20,6 +20,7 @@ from backpass.ir import Lowering, Node, Value
 
 AGAIN_OPS = 16  # operations that cost less than a store and a load
 AGAIN_LOADS = 3
+SMALL = 16  # times an array is larger than one that may be stored in its place
 _FREE = (
     "add sub mul neg square abs scale gate select maximum minimum sign cast identity pad "
     "equal not_equal less less_equal greater greater_equal logical_not logical_and logical_or "
@@ -32,10 +33,13 @@ COSTS: dict[str, int] = {**dict.fromkeys(_FREE.split(), 1), "div": 4, "reciproca
 def stored_nodes(grouping: Grouping) -> set[Node]:
     """The nodes whose arrays are kept in memory."""
     stored = _taken_whole(grouping)
-    for _, c in _crossings(grouping):
-        if c not in stored and not _cheap(c, stored):
-            stored.add(c)
-    for node, c in _crossings(grouping):
+    crossings = _crossings(grouping)
+    read = {c for _, c in crossings}
+    for c in grouping.graph.nodes:  # what c might be computed from is decided before c
+        if c in read and c not in stored and not _cheap(c, stored):
+            small = _small_inputs(c, stored)
+            stored |= {c} if small is None or not _cheap(c, stored | small) else small
+    for node, c in crossings:
         if c not in stored and _reads_in_disorder(node, c):
             stored.add(c)
     return stored
@@ -88,6 +92,28 @@ def _cheap(node: Node, stored: set[Node]) -> bool:
         if ops > AGAIN_OPS or len(loads) > AGAIN_LOADS:
             return False
     return True
+
+
+def _small_inputs(node: Node, stored: set[Node]) -> set[Node] | None:
+    """Small arrays from which, were they stored, a node could be computed; None if there are none.
+
+    A layer norm's mean and deviation are one number a row: kept, they save what was made of them.
+    """
+    found: set[Node] = set()
+    pending, seen = [node], {node}
+    while pending:
+        current = pending.pop()
+        if current is not node and current.types[0].size * SMALL <= node.types[0].size:
+            if not _cheap(current, stored):
+                found.add(current)
+                continue
+        elif not is_map(current) or len(seen) > AGAIN_OPS:
+            return None
+        for c in map(core, current.inputs):
+            if c.node is not None and c.node not in stored and c.node not in seen:
+                seen.add(c.node)
+                pending.append(c.node)
+    return found or None
 
 
 def _reads_in_disorder(reader: Node, read: Node) -> bool:

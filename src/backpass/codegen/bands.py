@@ -1,0 +1,143 @@
+"""Kernels that share rows in the same way, so that no barrier stands between them.
+
+A layer's row of a batch needs only this row of the layer before. Where kernels follow each other
+like that, all are cut into the same `bands` of rows: a thread runs the whole chain for one band
+after the other, and nobody waits. A band is what one thread of a team of `bands` would do, so the
+emitted functions know nothing of it: share b of B is called as thread b of B. Invariant: of all
+that banded kernels of a phase write, each touches the same rows in the same band (`Rows`), and who
+owns a row never depends on the number of threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from backpass.codegen.lower.elements import Key
+from backpass.codegen.lower.schedule import Bound
+from backpass.codegen.nest import plan_loops
+from backpass.loops import LANES, Access, Gemm, Indexed, LoopKernel, Op, Space
+
+MOST_BANDS = 64
+OPERAND = 1 << 17  # bytes of an operand that each thread reads as a whole
+PACKED = 1 << 14  # elements that are packed again and again, for each band
+DEPTH = 2048  # of a product that is summed at once on any machine
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Element e is that of band `e // stride * bands // rows`."""
+
+    rows: int
+    bands: int
+    stride: int
+
+
+def band_rows(rows: int) -> int:
+    """The height of a band, a multiple of LANES; 0 where rows cannot be cut so."""
+    height = LANES * max(1, rows // (LANES * MOST_BANDS))
+    return height if rows % height == 0 and rows > height else 0
+
+
+def banded(step: Bound) -> Bound | None:
+    """The step with its rows in bands, if they can be and each depends on its own."""
+    kernel = step.kernel
+    if isinstance(kernel, Gemm):
+        found = _banded_product(kernel)
+    elif isinstance(kernel, LoopKernel):
+        found = _banded_loops(kernel)
+    else:
+        return None
+    if found is None:
+        return None
+    rows = found.rows if isinstance(found, Gemm) else found.extents[0]
+    made = replace(step, kernel=found, bands=rows // band_rows(rows))
+    used = list(_accesses(made))
+    if any([isinstance(a, Access) and not _by_rows(made, a, stored) for a, stored in used]):
+        return None
+    local = [a for a, stored in used if not stored and rows_of(made, a) is not None]
+    return made if local else None
+
+
+def _banded_product(kernel: Gemm) -> Gemm | None:
+    height = band_rows(kernel.rows)
+    if not height or kernel.batch != 1 or not 0 < kernel.depth <= DEPTH:
+        return None
+    bands, y = kernel.rows // height, kernel.columns * kernel.depth
+    if y * kernel.dtype.itemsize > OPERAND or kernel.x.strides[3] != 1:
+        return None
+    if kernel.columns > 1 and kernel.y.strides[2] != 1 and y * bands > PACKED:
+        return None
+    return replace(kernel, bands=bands, parallel=True)
+
+
+def _banded_loops(kernel: LoopKernel) -> LoopKernel | None:
+    height = band_rows(kernel.extents[0]) if kernel.outer == 1 else 0
+    if not height or kernel.clip is not None:
+        return None
+    schedule = replace(kernel.schedule, parallel=True)
+    if schedule.vector == 0:
+        schedule = replace(schedule, unroll=min(schedule.unroll, height // LANES))
+    kernel = replace(kernel, schedule=schedule)
+    axis, size = plan_loops(kernel).blocked or (0, 1)
+    return kernel if axis == 0 and height % size == 0 else None
+
+
+def _by_rows(step: Bound, access: Access, stored: bool) -> bool:
+    """Whether an access keeps to the row of its iteration, or, reading, is the same in all."""
+    return rows_of(step, access) is not None or (not stored and not access.strides[_axis(step)])
+
+
+def _axis(step: Bound) -> int:
+    return 1 if isinstance(step.kernel, Gemm) else 0
+
+
+def rows_of(step: Bound, access: Access | Indexed) -> Rows | None:
+    """The rows of an array that are touched through an access of a banded step, band by band."""
+    if isinstance(access, Indexed):
+        return None
+    kernel, axis = step.kernel, _axis(step)
+    if isinstance(kernel, Gemm):
+        extents = (kernel.batch, kernel.rows, kernel.columns, kernel.depth)[: len(access.strides)]
+    else:
+        assert isinstance(kernel, LoopKernel)
+        extents = kernel.extents
+    stride = access.strides[axis]
+    low = high = access.offset
+    for i, (s, n) in enumerate(zip(access.strides, extents, strict=True)):
+        if i != axis:
+            low, high = low + min(0, s * (n - 1)), high + max(0, s * (n - 1))
+    if stride < 1 or low < 0 or high >= stride:
+        return None
+    return Rows(extents[axis], step.bands, stride)
+
+
+def _accesses(step: Bound) -> Iterator[tuple[Access | Indexed, bool]]:
+    """The accesses of memory, and whether each stores; not the operand that all rows share."""
+    kernel = step.kernel
+    if isinstance(kernel, Gemm):
+        yield kernel.x, False
+        ops: list[Op] = list(kernel.epilogue)
+    else:
+        assert isinstance(kernel, LoopKernel)
+        ops = [op for stage in kernel.stages for op in stage.ops]
+    for op in ops:
+        if isinstance(op.param, Access | Indexed):
+            place = op.param.buffer if isinstance(op.param, Access) else op.param.access.buffer
+            if kernel.buffers[place].space is Space.MEMORY:
+                yield op.param, op.code == "store"
+
+
+def owners(step: Bound) -> Mapping[Key, Rows | None]:
+    """Of each array that a banded step touches, the rows that its bands own; None: no such."""
+    kernel = step.kernel
+    memory = [i for i, b in enumerate(kernel.buffers) if b.space is Space.MEMORY]
+    keys = dict(zip(memory, step.keys, strict=True))
+    found: dict[Key, Rows | None] = {}
+    if isinstance(kernel, Gemm):
+        found[keys[kernel.y.buffer]] = None
+    for access, _ in _accesses(step):
+        place = access.buffer if isinstance(access, Access) else access.access.buffer
+        own = rows_of(step, access)
+        found[keys[place]] = own if found.get(keys[place], own) == own else None
+    return found

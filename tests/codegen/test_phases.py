@@ -1,0 +1,255 @@
+"""Phases: in none does a thread touch what another writes, found by listing every element.
+
+The list comes from the accesses alone. What a band writes is then seen in machine code: share b of
+a banded kernel, run by itself, writes its rows and nothing else.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.codegen.native import NativeKernel
+
+import backpass as bp
+from backpass import nn
+from backpass.codegen.arrange import Step, arranged, reads, writes
+from backpass.codegen.bands import band_rows
+from backpass.codegen.gemm import emit_gemm
+from backpass.codegen.loopnest import emit_loops
+from backpass.codegen.lower.lower import lower
+from backpass.codegen.lower.schedule import Bound
+from backpass.codegen.machine import Machine, host
+from backpass.codegen.phases import Place, chained, is_parallel, placed
+from backpass.loops import Access, Gemm, Indexed, ScatterAdd, Space, verify
+
+R = np.random.default_rng(0)
+
+
+def layered(*sizes: int, norm: bool = False) -> tuple[list[Any], Callable[..., Any]]:
+    """Parameters of an MLP in float32, and its outputs."""
+    shapes = [s for a, b in itertools.pairwise(sizes) for s in ((b, a), (b,))]
+    parameters = [R.normal(size=s).astype(np.float32) for s in shapes]
+
+    def outputs(x: Any, parameters: Any) -> Any:
+        for i in range(0, len(parameters), 2):
+            if norm:
+                x = (x - np.mean(x, 1, keepdims=True)) / np.std(x, 1, keepdims=True)
+            x = x @ parameters[i].T + parameters[i + 1]
+            x = np.where(x <= 0, 0, x) if i + 2 < len(parameters) else x
+        return x
+
+    return parameters, outputs
+
+
+def logistic(z: Any, y: Any) -> Any:
+    return np.mean(np.logaddexp(0, z[:, 0]) - y * z[:, 0])
+
+
+def squares(z: Any, y: Any) -> Any:
+    return np.sum(np.square(z)) + np.sum(y)
+
+
+CASES = {
+    "cross entropy": (layered(64, 128, 64, 10), 64, nn.functional.cross_entropy),
+    "logistic": (layered(30, 64, 64, 1), 256, logistic),
+    "norm": (layered(64, 64, 64, 64, 8, norm=True), 128, squares),
+    "no multiple of 16": (layered(64, 128, 64, 10), 72, nn.functional.cross_entropy),
+    "square": (layered(64, 64, 64, 64), 64, squares),  # a row may be taken for a column
+}
+
+
+def training(name: str) -> tuple[list[Step], list[Place], Any]:
+    """The steps of a training step, where they are, and the memory of an array."""
+    (parameters, outputs), batch, loss = CASES[name]
+    x = R.normal(size=(batch, parameters[0].shape[1])).astype(np.float32)
+    y = R.integers(0, 2, batch)
+
+    def step(x: Any, y: Any, *parameters: Any) -> Any:
+        value, grads = bp.value_and_grad(lambda p: loss(outputs(x, p), y))(list(parameters))
+        return value, *[p - np.float32(0.1) * g for p, g in zip(parameters, grads, strict=True)]
+
+    graph = bp.jit(step).graph(x, y, *parameters)
+    steps = chained(arranged(lower(graph), {1 + i: 2 + i for i in range(len(parameters))}))
+
+    def memory(key: Any) -> Any:
+        return steps.in_place.get(key, key)
+
+    for s in steps.steps:
+        assert isinstance(s, Bound)
+        verify(s.kernel)
+    return list(steps.steps), placed(steps, memory, 4), memory
+
+
+def elements(step: Bound, access: Access | Indexed, rows: range | None) -> np.ndarray:
+    """The elements that an access touches, for some rows or for all."""
+    kernel = step.kernel
+    if isinstance(access, Indexed):
+        return np.arange(kernel.buffers[access.access.buffer].size)
+    if isinstance(kernel, Gemm):
+        extents, axis = (kernel.batch, kernel.rows, kernel.columns, kernel.depth), 1
+    elif isinstance(kernel, ScatterAdd):
+        return np.arange(kernel.buffers[access.buffer].size)
+    else:
+        extents, axis = kernel.extents, 0
+    found = np.array([access.offset])
+    for i, stride in enumerate(access.strides):
+        places = np.arange(extents[i]) if rows is None or i != axis else np.array(rows)
+        found = (found[:, None] + stride * places[None, :]).reshape(-1)
+        found = np.unique(found)
+    return found
+
+
+def accesses(step: Bound) -> list[tuple[Access | Indexed, bool]]:
+    kernel = step.kernel
+    if isinstance(kernel, Gemm):
+        found, ops = [(kernel.x, False), (kernel.y, False)], list(kernel.epilogue)
+    elif isinstance(kernel, ScatterAdd):
+        return [(Access(i, 0, ()), b.written) for i, b in enumerate(kernel.buffers)]
+    else:
+        found, ops = [], [op for stage in kernel.stages for op in stage.ops]
+    return found + [(op.param, op.code == "store") for op in ops if hasattr(op.param, "strides")]
+
+
+def shares(step: Bound, place: Place, n: int) -> list[tuple[int, range | None]]:
+    """(bits of the threads, rows) of what runs: a kernel that all share may be run by any."""
+    if step.bands:
+        rows = step.kernel.rows if isinstance(step.kernel, Gemm) else step.kernel.extents[0]
+        high = rows // step.bands
+        first = [t * step.bands // n for t in range(n + 1)]
+        owner = [t for t in range(n) for _ in range(first[t], first[t + 1])]
+        return [(1 << owner[b], range(b * high, (b + 1) * high)) for b in range(step.bands)]
+    return [((1 << n) - 1 if is_parallel(step) else 1 << (place.lane % n), None)]
+
+
+def races(steps: list[Step], places: list[Place], memory: Any, n: int) -> list[str]:
+    """What two threads touch in one phase, one of them writing it."""
+    found: list[str] = []
+    touched: dict[Any, dict[bool, np.ndarray]] = {}
+    for step, place, before in zip(steps, places, [None, *places], strict=False):
+        if before is None or before.phase != place.phase:
+            touched = {}
+        assert isinstance(step, Bound)
+        memories = [i for i, b in enumerate(step.kernel.buffers) if b.space is Space.MEMORY]
+        keys = dict(zip(memories, map(memory, step.keys), strict=True))
+        new: list[tuple[Any, bool, np.ndarray, int]] = []
+        for access, stored in accesses(step):
+            buffer = access.buffer if isinstance(access, Access) else access.access.buffer
+            if buffer not in keys:
+                continue
+            size = 1 << 18
+            empty = {s: np.zeros(size, int) for s in (True, False)}
+            marks = touched.setdefault(keys[buffer], empty)
+            for bits, rows in shares(step, place, n):
+                at = elements(step, access, rows)
+                others = marks[True][at] | (marks[False][at] if stored else 0)
+                both = others | bits
+                if ((others != 0) & ((both & (both - 1)) != 0)).any():
+                    found.append(f"{step.kernel.name}: {keys[buffer]}")
+                new.append((keys[buffer], stored, at, bits))
+        for key, stored, at, bits in new:
+            touched[key][stored][at] |= bits
+    return found
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_no_thread_touches_what_another_writes(name: str) -> None:
+    steps, places, memory = training(name)
+    for n in (2, 3, 5):
+        assert races(steps, places, memory, n) == []
+    one = [Place(0, p.lane) for p in places]
+    assert races(steps, one, memory, 2), "without barriers there must be races"
+
+
+def test_a_step_keeps_the_order_of_what_depends() -> None:
+    """Every array is written before it is read, and read before it is replaced."""
+    for name in CASES:
+        steps, _, memory = training(name)
+        made = {k for s in steps for k in writes(s)}
+        done: set[Any] = set()
+        for step in steps:
+            assert all([k in done or k not in made for k in reads(step)])
+            replaced = {memory(k) for k in writes(step)}
+            later = [k for s in steps[steps.index(step) + 1 :] for k in reads(s)]
+            assert not any([k in replaced and k not in done and k not in made for k in later])
+            done.update(writes(step))
+
+
+def test_a_network_of_small_layers_has_few_barriers() -> None:
+    """Predicted: the last layer, its loss and the way back are one chain of bands.
+
+    What is left are a barrier after each of two products whose weights are packed by columns, and
+    one before the sums over the batch.
+    """
+    steps, places, _ = training("cross entropy")
+    assert places[-1].phase == 3
+    chain = [s for s, p in zip(steps, places, strict=True) if p.phase == 2]
+    assert all([isinstance(s, Bound) and s.bands == 4 for s in chain]) and len(chain) >= 4
+
+
+@pytest.mark.parametrize(
+    ("rows", "height"), [(16, 0), (32, 16), (64, 16), (72, 0), (1024, 16), (2048, 32), (40000, 0)]
+)
+def test_the_height_of_a_band(rows: int, height: int) -> None:
+    assert band_rows(rows) == height
+
+
+def _emitted(machine: Machine, module: Any, kernel: Gemm, name: str) -> Any:
+    return emit_gemm(module, kernel, name, machine)
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("cpu", [None, "haswell", "x86-64"])
+def test_share_b_writes_the_rows_of_band_b(name: str, cpu: str | None) -> None:
+    machine = host()
+    if cpu is not None:
+        features = "+avx2,+fma" if cpu == "haswell" else ""
+        caches = {"l1": machine.l1, "l2": machine.l2, "l3": machine.l3}
+        machine = Machine(cpu, features, 32 if features else 16, 16, **caches)
+    steps, _, _ = training(name)
+    chain = [s for s in steps if isinstance(s, Bound) and s.bands]
+    assert chain or name in ("no multiple of 16", "logistic")
+    for step in chain:
+        emit: Any = emit_loops
+        if isinstance(step.kernel, Gemm):
+            emit = partial(_emitted, machine)
+        native = NativeKernel(step.kernel, emit, cpu)
+        memories = [b for b in step.kernel.buffers if b.space is Space.MEMORY]
+        number = [i for i, b in enumerate(step.kernel.buffers) if b.space is Space.MEMORY]
+        for b in range(step.bands):
+            arrays = [
+                np.full(m.size * m.dtype.itemsize, 77 * m.written, np.uint8).view(m.dtype)
+                for m in memories
+            ]
+            native.share(arrays, b, step.bands)
+            rows = step.kernel.rows if isinstance(step.kernel, Gemm) else step.kernel.extents[0]
+            high = rows // step.bands
+            for m, array, i in zip(memories, arrays, number, strict=True):
+                if m.written:
+                    own = [
+                        elements(step, a, range(b * high, (b + 1) * high))
+                        for a, stored in accesses(step)
+                        if stored and isinstance(a, Access) and a.buffer == i
+                    ]
+                    raw = array.view(np.uint8).reshape(m.size, -1)
+                    assert {*np.flatnonzero((raw != 77).any(1))} == {*np.concatenate(own)}
+
+
+def test_a_middle_product_is_shared_only_where_threads_are_together_anyway() -> None:
+    """Alone, 2^17 multiply-adds cost less than waking a thread."""
+    x, big = R.normal(size=(96, 50)), R.normal(size=(300, 300))
+
+    def middle(x: Any) -> Any:
+        return np.sin(x.T @ x)
+
+    def both(x: Any, big: Any) -> Any:
+        return np.sin(x.T @ x), big @ big
+
+    for function, args, expected in ((middle, (x,), [False]), (both, (x, big), [True, True])):
+        found = chained(arranged(lower(bp.jit(function).graph(*args)), {}))
+        products = [s for s in found.steps if isinstance(s, Bound) and isinstance(s.kernel, Gemm)]
+        assert [is_parallel(s) for s in products] == expected
