@@ -106,12 +106,14 @@ def elements(step: Bound, access: Access | Indexed, rows: range | None) -> np.nd
 
 def accesses(step: Bound) -> list[tuple[Access | Indexed, bool]]:
     kernel = step.kernel
+    found: list[tuple[Access | Indexed, bool]] = []
     if isinstance(kernel, Gemm):
-        found, ops = [(kernel.x, False), (kernel.y, False)], list(kernel.epilogue)
+        found += [(kernel.x, False), (kernel.y, False)]
+        ops = list(kernel.epilogue)
     elif isinstance(kernel, ScatterAdd):
         return [(Access(i, 0, ()), b.written) for i, b in enumerate(kernel.buffers)]
     else:
-        found, ops = [], [op for stage in kernel.stages for op in stage.ops]
+        ops = [op for stage in kernel.stages for op in stage.ops]
     return found + [(op.param, op.code == "store") for op in ops if hasattr(op.param, "strides")]
 
 
