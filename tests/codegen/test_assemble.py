@@ -33,7 +33,7 @@ from backpass.prims import index as ix
 from backpass.prims import linalg
 
 THREADS = 3
-BIG = np.ones((300, 300))
+BIG = np.ones((120, 120))  # two of them are less than a phase may make
 SMALL = np.ones((3, 4))
 
 
@@ -262,6 +262,14 @@ def test_memory_of_one_phase_is_not_used_twice() -> None:
     several = built(graph_from(lambda x: [product(product(x, x), product(turned(x), x))], BIG))
     assert phases(several) == [0, 0, 1]
     assert several.assembly.arena.size >= 2 * BIG.nbytes
+    check_all(several)
+
+
+def test_a_phase_that_made_much_ends_where_nobody_need_wait() -> None:
+    """What it made has memory of its own to its end: two large results would have at once."""
+    large = np.ones((300, 300))
+    several = built(graph_from(lambda x: [product(product(x, x), product(turned(x), x))], large))
+    assert phases(several) == [0, 1, 2]
     check_all(several)
 
 

@@ -3,7 +3,8 @@
 A step belongs to a phase; a barrier stands between phases. In one phase nobody writes what another
 touches, unless the same thread does both: a serial step runs in a `lane` (lane l is thread l modulo
 their number), a banded one owns rows of what it touches (`bands.py`), any other parallel step may
-touch an element from any thread.
+touch an element from any thread. What a phase makes has memory of its own until the phase ends, so
+a phase that made much ends even where nobody need wait.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from math import prod
 
-from backpass.codegen.arrange import Arranged, Step, can_fail, reads, writes
+from backpass.codegen.arrange import Arranged, Step, bytes_of, can_fail, reads, writes
 from backpass.codegen.bands import Rows, banded, owners
 from backpass.codegen.lower.elements import Key
 from backpass.codegen.lower.lower import Call
@@ -26,6 +27,7 @@ LANES_AT_MOST = 4
 WINDOW = 12  # steps that a chain may pass over
 SMALL = 1024  # elements of what is made long before it is read
 PRODUCT = 1 << 16  # multiply-adds of a product that is worth a barrier
+MADE = 1 << 18  # bytes that a phase makes and keeps to its end: more would cost much memory
 WORTH = 2000.0  # ns of serial steps that are worth a chain
 Owner = int | Rows | None  # a lane; rows in bands; any thread
 Memory = Callable[[Key], Hashable]
@@ -183,17 +185,24 @@ def _run(
         return [first]
     run, touched, chain = {first: None}, _Touched(), [start]
     touched.add(start, memory, _owner(start, 0))
+    made = _made(start, memory)
     for i in pending[1:]:
         step = able[i]
-        if step is None or step.bands != start.bands:
+        if step is None or step.bands != start.bands or made + _made(step, memory) > MADE:
             continue
         own = _owner(step, 0)
         if all([b in done or b in run for b in before[i]]) and not touched.waits(step, memory, own):
             run[i] = None
+            made += _made(step, memory)
             chain.append(step)
             touched.add(step, memory, own)
     worth = sum(map(nanoseconds, chain)) >= WORTH
     return list(run) if worth else [first]
+
+
+def _made(step: Step, memory: Memory) -> int:
+    """The bytes of what a step makes in memory that is not a caller's."""
+    return sum([bytes_of(key, step) for key in writes(step) if memory(key) is key])
 
 
 # -- phases
@@ -219,14 +228,16 @@ def placed(arranged: Arranged, memory: Memory, lanes: int) -> list[Place]:
         return [Place(i, 0) for i in range(len(steps))]
     lanes = max(1, min(lanes, LANES_AT_MOST))
     found: list[Place] = []
-    phase, touched, loads, begin = 0, _Touched(), [0.0] * lanes, 0
+    phase, touched, loads, begin, made = 0, _Touched(), [0.0] * lanes, 0, 0
     for i, step in enumerate(steps):
         free = _lanes(step, touched, memory, lanes)
+        own = _made(step, memory)
         apart = isinstance(step, Call) or (i > 0 and isinstance(steps[i - 1], Call))
         failing = i == arranged.commit and any([can_fail(s) for s in steps[begin:i]])
-        if i and (apart or not free or failing):
-            phase, touched, loads, begin = phase + 1, _Touched(), [0.0] * lanes, i
+        if i and (apart or not free or failing or (made and made + own > MADE)):
+            phase, touched, loads, begin, made = phase + 1, _Touched(), [0.0] * lanes, i, 0
             free = range(lanes)
+        made += own
         lane = min(free, key=lambda n: loads[n])
         if is_parallel(step):
             loads = [n + nanoseconds(step) / lanes for n in loads]
