@@ -49,7 +49,9 @@ class Plan:
     """What one call of a jitted function does.
 
     Attributes:
-        peak_bytes: memory that a call needs besides its arguments: arena, results, constants.
+        peak_bytes: memory that a call needs besides its arguments: arena, results, constants. Of
+            results of 64 KiB and more a program may keep one set more, up to 64 MiB, to return it
+            again (see `results`).
         arena_bytes, result_bytes, constant_bytes: its parts.
         flops, bytes: sums over the kernels.
         kernels: in the order in which they run.
