@@ -177,9 +177,9 @@ class BatchSeries:
         same = ready.trainable == [c.trainable for c in ready.cells]
         return same and all([g.holds() for g in ready.guards])
 
-    def takes(self, tables: Sequence[np.ndarray]) -> bool:
-        """Whether batches can be gathered from these tables: plain arrays of the batches' types."""
-        return self._series.takes(tables)
+    def takes(self, tables: Sequence[np.ndarray], rows: int) -> bool:
+        """Whether batches of so many rows of these tables are of the types that it is for."""
+        return self._series.takes(tables, rows)
 
     def __call__(self, tables: Sequence[np.ndarray], order: np.ndarray) -> tuple[int, Any]:
         """Run a batch for each row of `order`, (count, rows) int64, of the tables, (N, ...) each.

@@ -74,7 +74,7 @@ def test_a_series_is_its_single_calls(way: str, width: int) -> None:
     expected, after = singly(x, y, order, width)
     model, optimizer = network(width)
     series = step.series(model, optimizer, x[:16], y[:16], stop=lambda found: found["finite"])
-    assert series is not None and series.takes((x, y)) and series.holds()
+    assert series is not None and series.takes((x, y), 16) and series.holds()
     done, found = series((x, y), order)
     assert done == 12
     for name in ("loss", "finite", "labels"):
@@ -143,11 +143,12 @@ def test_what_does_not_fit_is_refused() -> None:
     series = Series(compile_graph(graph), 2)
     x, y = np.ones((5, 3)), np.ones(5)
     for tables in ([x], [x.astype(np.float32), y], [x[:, :2], y], [np.ones((5, 6))[:, ::2], y]):
-        assert not series.takes(tables)
+        assert not series.takes(tables, 2)
         with pytest.raises(ValueError, match="plain arrays"):
             series(tables, np.array([[0, 1]]), [])
     with pytest.raises(ValueError, match="for batches of 2 rows"):
         series([x, y], np.array([[0, 1, 2]]), [])
+    assert series.takes([x, y], 2) and not series.takes([x, y], 3)
     for row in (-1, 5):
         with pytest.raises(IndexError, match="outside the 5 rows"):
             series([x, y], np.array([[0, row]]), [])
@@ -155,6 +156,15 @@ def test_what_does_not_fit_is_refused() -> None:
         series([x, y[:4]], np.array([[0, 4]]), [])
     with pytest.raises(ValueError, match="each input needs the same"):
         Series(compile_graph(graph), 0)
+
+
+def test_an_array_that_does_not_fit_as_it_is_leaves_all_to_single_calls() -> None:
+    w = np.arange(6.0).reshape(3, 2)
+    graph = verify(bp.jit(lambda x, w: x @ w).graph(np.ones((2, 3)), w))
+    series = Series(compile_graph(graph), 1)
+    order = np.array([[0, 1], [1, 0]])
+    assert series([np.ones((5, 3))], order, [w])[0] == 2
+    assert series([np.ones((5, 3))], order, [np.asfortranarray(w)])[0] == 0
 
 
 def test_how_many_at_once_depends_on_the_work_and_the_results() -> None:

@@ -190,6 +190,32 @@ def test_evaluate_and_predict_do_not_depend_on_how_batches_were_run() -> None:
         fast.evaluate((x, np.where(np.arange(203) == 100, 9, y)), batch_size=64)
 
 
+@pytest.mark.parametrize("validated", [False, True])
+def test_another_batch_size_is_another_series(calls: list[int], validated: bool) -> None:
+    x, y = blobs(96)
+    held = (x, y) if validated else None
+    models = []
+    for extra in ([], [EachStep()]):
+        made = trainer(callbacks=extra)
+        for size in (8, 16, 5, 8):
+            made.fit((x, y), epochs=1, batch_size=size, validation_data=held)
+            made.evaluate((x, y), batch_size=size)
+            assert made.predict(x, batch_size=size).shape == (96, 3)
+        models.append(weights(made.model))
+    assert sum(calls) == 12 + 6 + 19 + 12 and same(*models)
+
+
+def test_evaluation_of_a_model_in_its_mode_takes_any_batch_size() -> None:
+    """The mode does not change between the calls, so nothing else makes a new series."""
+    x, y = blobs(96)
+    model = network()
+    model.eval()
+    judge = trainer(model, metrics=["accuracy"])
+    found = [judge.evaluate((x, y), batch_size=size)["accuracy"] for size in (8, 16, 5, 96)]
+    shapes = [judge.predict(x, batch_size=size).shape for size in (8, 16, 5, 96)]
+    assert len(set(found)) == 1 and set(shapes) == {(96, 3)}
+
+
 def test_data_that_need_a_cast_or_come_from_a_memory_map(calls: list[int], tmp_path: Path) -> None:
     x, y = blobs(96)
     made = {}

@@ -12,6 +12,7 @@ from math import prod
 
 from backpass.codegen.arrange import Step
 from backpass.codegen.lower.lower import Call
+from backpass.codegen.phases import is_parallel
 from backpass.codegen.program import Program
 from backpass.ir import show
 from backpass.loops import Gemm, LoopKernel, Op, Space
@@ -116,17 +117,17 @@ def _kernel_plan(step: Step, program: Program) -> KernelPlan:
     if isinstance(kernel, Gemm):
         shape = (kernel.batch, kernel.rows, kernel.columns, kernel.depth)
         flops = 2 * prod(shape) + prod(shape[:3]) * _operations(kernel.epilogue)
-        parallel, kind = kernel.parallel, "product"
+        kind = "product"
     elif isinstance(kernel, LoopKernel):
         shape, flops = kernel.extents, 0
         rows = prod(shape[: kernel.outer])
         for stage in kernel.stages:
             flops += (prod(shape) if stage.loops else rows) * _operations(stage.ops)
-        parallel, kind = kernel.schedule.parallel, "loops"
+        kind = "loops"
     else:
         shape, flops = (kernel.count, kernel.width), kernel.count * kernel.width
-        parallel, kind = kernel.parallel, "scatter"
-    return KernelPlan(kernel.name, kind, function, shape, flops, moved, parallel, text)
+        kind = "scatter"
+    return KernelPlan(kernel.name, kind, function, shape, flops, moved, is_parallel(step), text)
 
 
 def _operations(ops: tuple[Op, ...]) -> int:

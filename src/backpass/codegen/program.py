@@ -192,10 +192,7 @@ class Program:
         if self._all_used:
             code = run.entry(*arguments, *results)
         else:
-            table = dict(
-                zip([*self.input_slots, *self.output_slots], [*arguments, *results], strict=True)
-            )
-            code = run.entry(*[table[s.slot] for s in run.specs])
+            code = run.entry(*self._given(run, arguments, results))
         if code is None:
             return results
         if code >= 0:
@@ -214,18 +211,19 @@ class Program:
     def enter_series(self, inputs: list[Array], firsts: list[Array], table: Array) -> None:
         """Run the one native function as `table` says; `firsts` are the first batch's results.
 
-        What ends the run early is no error here: the caller sees in the table how far it came.
-
-        Raises:
-            ValueError: an argument is not as the program needs it.
+        What ends the run early, or an array that does not fit as it is, is no error here: the
+        caller sees in the table how far it came, and a single call does or says the rest.
         """
         assert self._only is not None
-        given = dict(zip([*self.input_slots, *self.output_slots], [*inputs, *firsts], strict=True))
-        specs = self._only.specs
-        code = self._only.entry(*[given[s.slot] for s in specs], table)
-        if code is not None and code >= 0:
-            spec = specs[code % len(specs)]
-            raise ValueError(f"a series needs plain arrays that share no memory: {spec}")
+        self._only.entry(*self._given(self._only, inputs, firsts), table)
+
+    def _given(
+        self, run: _Native, inputs: Sequence[Array], results: Sequence[Array]
+    ) -> list[Array]:
+        """The arrays that a native segment takes, in the order of its specs."""
+        slots = [*self.input_slots, *self.output_slots]
+        table = dict(zip(slots, [*inputs, *results], strict=True))
+        return [table[spec.slot] for spec in run.specs]
 
     def _fail(self, code: int, arguments: Sequence[Array]) -> NoReturn:
         """Raise what the reference raises, where an index is out of range."""

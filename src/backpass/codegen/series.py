@@ -48,15 +48,16 @@ class Series:
             )
         self.rows = lengths.pop()
         self.stop = stop
-        self.batches = [np.empty(t.shape, t.dtype) for t in self.types]
+        self._batches: list[Array] = []  # made when the first series runs
         held = sum([t.nbytes for t in program.result_types])
         self.at_most = max(1, min(WORK // max(program.work(), 1), MOST_BYTES // max(held, 1)))
 
-    def takes(self, tables: Sequence[Array]) -> bool:
-        """Whether the batches can be gathered from these tables: plain arrays of the rows' type."""
-        return len(tables) == len(self.types) and all(
-            [_is_table(x, t) for x, t in zip(tables, self.types, strict=True)]
-        )
+    def takes(self, tables: Sequence[Array], rows: int) -> bool:
+        """Whether batches of so many rows of these tables are the program's: plain arrays of the
+        rows' types.
+        """
+        fits = len(tables) == len(self.types) and rows == self.rows
+        return fits and all([_is_table(x, t) for x, t in zip(tables, self.types, strict=True)])
 
     def __call__(
         self, tables: Sequence[Array], order: Array, rest: Sequence[Array]
@@ -76,11 +77,11 @@ class Series:
             ValueError: tables or order do not fit.
             IndexError: a row is out of range.
         """
-        if not self.takes(tables):
-            raise ValueError("a series takes plain arrays of the types of its rows")
         order = np.ascontiguousarray(order, np.int64)
         if order.ndim != 2 or order.shape[1] != self.rows:
             raise ValueError(f"order {order.shape} for batches of {self.rows} rows")
+        if not self.takes(tables, self.rows):
+            raise ValueError("a series takes plain arrays of the types of its rows")
         known = min([len(table) for table in tables])
         if order.size and not (order.min() >= 0 and order.max() < known):
             raise IndexError(f"a row of a batch lies outside the {known:,} rows")
@@ -89,8 +90,10 @@ class Series:
         stacks = [np.empty((count, *t.shape), t.dtype) for t in types]
         if not count:
             return 0, stacks
+        if not self._batches:
+            self._batches = [np.empty(t.shape, t.dtype) for t in self.types]
         table = self._table(tables, order, stacks)
-        self.program.enter_series([*self.batches, *rest], [s[0, ...] for s in stacks], table)
+        self.program.enter_series([*self._batches, *rest], [s[0, ...] for s in stacks], table)
         return int(table[SERIES["done"] // 8]), stacks
 
     def _table(self, tables: Sequence[Array], order: Array, stacks: Sequence[Array]) -> Array:

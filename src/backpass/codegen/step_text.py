@@ -141,11 +141,8 @@ class StepText:
         self.lines += [
             f"  %left{n} = call i32 @bp_boundary(ptr %context, i64 %tid, i64 %n)",
             f"  %leaves{n} = icmp ne i32 %left{n}, 0",
-            f"  br i1 %leaves{n}, label %out{n}, label %on{n}",
-            f"out{n}:",
-            "  ret void",
-            f"on{n}:",
         ]
+        self._leave_where(f"%leaves{n}", n)
 
     def _leave_if_failed(self) -> None:
         """Before the first write into the caller's memory."""
@@ -154,7 +151,12 @@ class StepText:
         self.lines += [
             f"  %status{n} = load atomic i64, ptr %status monotonic, align 8",
             f"  %failed{n} = icmp ne i64 %status{n}, 0",
-            f"  br i1 %failed{n}, label %out{n}, label %on{n}",
+        ]
+        self._leave_where(f"%failed{n}", n)
+
+    def _leave_where(self, condition: str, n: int) -> None:
+        self.lines += [
+            f"  br i1 {condition}, label %out{n}, label %on{n}",
             f"out{n}:",
             "  ret void",
             f"on{n}:",

@@ -48,12 +48,23 @@ class Rows:
     order: np.ndarray
     labelled: bool
 
+    @property
+    def batch_size(self) -> int:
+        """Samples in a batch."""
+        return self.order.shape[1]
+
     def batch(self, number: int) -> Batch:
         """Batch `number`, counted from 0."""
-        rows = self.order[number]
-        arrays = [table[rows] for table in self.tables]
+        return self._batch([table[self.order[number]] for table in self.tables])
+
+    def blank(self) -> Batch:
+        """A batch of the right types, with anything in it."""
+        size = self.batch_size
+        return self._batch([np.empty((size, *t.shape[1:]), t.dtype) for t in self.tables])
+
+    def _batch(self, arrays: list[np.ndarray]) -> Batch:
         targets = arrays.pop() if self.labelled else None
-        return Batch(tuple(arrays), targets, len(rows))
+        return Batch(tuple(arrays), targets, self.batch_size)
 
     def targets(self, begin: int, count: int) -> Any:
         """(count * batch size, ...): the targets of batches from `begin` on; None without."""

@@ -142,7 +142,7 @@ class FitLoop:
         rows = self.train.rows(trainer.epoch)
         if rows is None:
             return
-        samples = rows.order.shape[1]
+        samples = rows.batch_size
         with self._memory_explained(samples):
             at_most = step.at_most(rows)
         if at_most == 1:

@@ -33,7 +33,7 @@ class Ran:
 
 
 class SeriesOf:
-    """The series of one function of a batch, made anew when the model's mode changes.
+    """The series of one function of a batch, made anew when the model's mode or the batch changes.
 
     Args:
         function: jitted, or not, and then there is no series.
@@ -62,7 +62,7 @@ class SeriesOf:
 
     def _series(self, rows: Rows) -> BatchSeries | None:
         found = self._made
-        if found is None or not found.takes(rows.tables) or not found.holds():
+        if found is None or not found.takes(rows.tables, rows.batch_size) or not found.holds():
             found = self._made = self._make(rows)
         return found
 
@@ -70,8 +70,8 @@ class SeriesOf:
         """The series for batches of these rows, if there is one."""
         if not isinstance(self.function, Jitted) or not len(rows.order):
             return None
-        made = self.function.series(*self.arguments(rows.batch(0)), stop=self.stop)
-        return made if made is not None and made.takes(rows.tables) else None
+        made = self.function.series(*self.arguments(rows.blank()), stop=self.stop)
+        return made if made is not None and made.takes(rows.tables, rows.batch_size) else None
 
 
 def until_boundary(begin: int, end: int, step: int) -> int:
