@@ -12,7 +12,6 @@ import functools
 import gc
 import importlib
 import threading
-import weakref
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,10 +24,11 @@ from backpass.errors import TracingError
 from backpass.ir import Graph, Scope, ScopeKind, is_live, leaf, type_of, verify
 from backpass.ops.operand import operand
 from backpass.passes import cse, dce, simplify
+from backpass.ready import Guard, Ready, guard_of
 from backpass.trace import Cell, Tracer, bound, capture, is_stateful, to_result, unwrap
-from backpass.trace.cells import is_bound, numbered, renamed, version_of
+from backpass.trace.cells import is_bound, numbered, renamed
 from backpass.transforms.arguments import flat_outputs, is_zero_rank_array, weak_type
-from backpass.tree import Tree, flatten, unflatten, unflattener
+from backpass.tree import Tree, flatten, unflatten
 
 if TYPE_CHECKING:
     from backpass.codegen import Program, Series
@@ -50,114 +50,6 @@ class Compiled:
     structure: Tree
 
 
-# What an argument of a short call must be: anything of this type whose array is fed, the same
-# object (a Module of the same version), the same value, or a tuple of such.
-_FED = (np.ndarray, float, int)
-_FIXED = (type(None), bool, str)
-
-
-@dataclass(frozen=True, slots=True)
-class _Guard:
-    """One argument of a short call, by exactly one of its fields."""
-
-    kind: type | None = None
-    owner: weakref.ref[Any] | None = None
-    version: object = None
-    value: Any = None
-    parts: tuple[_Guard, ...] = ()
-
-    def holds(self) -> bool:
-        """Whether the Modules and optimizers in it are there and of the same version."""
-        owner = None if self.owner is None else self.owner()
-        if self.owner is not None and (owner is None or version_of(owner) is not self.version):
-            return False
-        return all([g.holds() for g in self.parts])
-
-
-def _guard_of(x: Any) -> _Guard | None:
-    """What to hold an argument against; None if its calls are never short."""
-    kind = type(x)
-    if kind in _FED:
-        return _Guard(kind)
-    if kind in _FIXED:
-        return _Guard(value=x)
-    if is_stateful(x):
-        version = version_of(x)
-        return None if version is None else _Guard(owner=weakref.ref(x), version=version)
-    if kind is tuple:
-        parts = [_guard_of(v) for v in x]
-        return None if None in parts else _Guard(parts=tuple([g for g in parts if g is not None]))
-    return None
-
-
-def _fed(x: Any, guard: _Guard, arrays: list[Any]) -> bool:
-    """Whether an argument is as the guard says; its arrays are added to `arrays`."""
-    if guard.kind is not None:
-        if type(x) is not guard.kind:
-            return False
-        arrays.append(x if guard.kind is np.ndarray else np.array(x))
-        return True
-    if guard.owner is not None:
-        return guard.owner() is x and x.__backpass_version__() is guard.version
-    if guard.parts or type(x) is tuple:
-        fits = type(x) is tuple and len(x) == len(guard.parts)
-        return fits and all([_fed(v, g, arrays) for v, g in zip(x, guard.parts, strict=True)])
-    return type(x) is type(guard.value) and x == guard.value
-
-
-class _Ready:
-    """The last calls' shortest way: for arguments that are the very same objects, or plain arrays.
-
-    It holds while each Module and optimizer says that it is of the same version. Types, shapes and
-    layouts of arrays are checked by the program's native entry.
-    """
-
-    __slots__ = ("cells", "enter", "guards", "nested", "plain", "structure", "trainable")
-
-    def __init__(self, compiled: Compiled, found: _Arguments, guards: Sequence[_Guard]) -> None:
-        self.enter = compiled.program.enter
-        self.cells = found.cells
-        self.trainable = [c.trainable for c in found.cells]
-        ranks = [len(t.shape) for t in compiled.program.result_types]
-        self.structure = renamed(compiled.structure, found.cells)
-        self.nested = _nester(self.structure, ranks)
-        self.guards = guards
-        self.plain = not found.cells and all([g.kind is np.ndarray for g in guards])
-
-    def is_alive(self) -> bool:
-        """Whether the Modules and optimizers that it is for are still there."""
-        return all([g.owner is None or g.owner() is not None for g in self.guards])
-
-    def call(self, args: tuple[Any, ...]) -> Any:
-        """The result, or NotImplemented if this call needs the long way."""
-        if len(args) != len(self.guards):
-            return NotImplemented
-        if self.plain:  # the native entry looks at all there is to look at
-            outputs = self.enter(args)
-            return NotImplemented if outputs is None else self.nested(outputs)
-        arrays: list[Any] = []
-        for x, guard in zip(args, self.guards, strict=True):
-            if not _fed(x, guard, arrays):
-                return NotImplemented
-        if self.trainable != [c.trainable for c in self.cells]:
-            return NotImplemented
-        outputs = self.enter(arrays + [c.array for c in self.cells])
-        return NotImplemented if outputs is None else self.nested(outputs)
-
-
-def _nester(structure: Tree, ranks: Sequence[int]) -> Callable[[list[Any]], Any]:
-    """What makes of a program's outputs the result of a call: numbers of arrays of rank 0."""
-    scalars = [i for i, rank in enumerate(ranks) if not rank]
-    nested = unflattener(structure)
-
-    def of(outputs: list[Any]) -> Any:
-        for i in scalars:
-            outputs[i] = outputs[i][()]
-        return nested(outputs)
-
-    return of
-
-
 class BatchSeries:
     """A jitted step that runs on one batch of rows after another, many in one native call.
 
@@ -167,15 +59,13 @@ class BatchSeries:
         at_most: how many batches to run in one call, so that it takes milliseconds.
     """
 
-    def __init__(self, ready: _Ready, series: Series) -> None:
+    def __init__(self, ready: Ready, series: Series) -> None:
         self._ready, self._series = ready, series
         self.at_most = series.at_most
 
     def holds(self) -> bool:
         """Whether it is still what a call would run: nobody changed a mode, or froze a layer."""
-        ready = self._ready
-        same = ready.trainable == [c.trainable for c in ready.cells]
-        return same and all([g.holds() for g in ready.guards])
+        return self._ready.has_its_cells() and all([g.holds() for g in self._ready.guards])
 
     def takes(self, tables: Sequence[np.ndarray], rows: int) -> bool:
         """Whether batches of so many rows of these tables are of the types that it is for."""
@@ -188,8 +78,7 @@ class BatchSeries:
             How many were run whole before one failed or said stop, which has changed nothing; and
             what the step returns, with a new axis 0 for the batches.
         """
-        cells = [c.array for c in self._ready.cells]
-        done, outputs = self._series(tables, order, cells)
+        done, outputs = self._series(tables, order, self._ready.arrays)
         return done, unflatten(self._ready.structure, outputs)
 
 
@@ -205,7 +94,7 @@ class Jitted:
         self.function = function
         self.static_argnums = static_argnums
         self._compiled: dict[Hashable, Compiled] = {}
-        self._ready: list[_Ready] = []
+        self._ready: list[Ready] = []
         self._lock = threading.RLock()
 
     def __call__(self, *args: Any, **options: Any) -> Any:
@@ -230,16 +119,16 @@ class Jitted:
         arrays = _apart(found.arrays, cells) if compiled.written else found.arrays
         outputs = compiled.program([*arrays, *cells])
         if not options and not self.static_argnums:
-            self._keep(compiled, found, [_guard_of(x) for x in args])
+            self._keep(compiled, found, [guard_of(x) for x in args])
         structure = renamed(compiled.structure, found.cells)
         return unflatten(structure, [to_result(x) for x in outputs])
 
-    def _keep(self, compiled: Compiled, found: _Arguments, guards: Sequence[_Guard | None]) -> None:
+    def _keep(self, compiled: Compiled, found: _Arguments, guards: Sequence[Guard | None]) -> None:
         """Try this way first from now on, if it can be short; those whose Modules are gone go."""
         sure = [g for g in guards if g is not None]
         if len(sure) == len(guards):
             others = [r for r in self._ready if r.is_alive()]
-            self._ready = [_Ready(compiled, found, sure), *others][:READY]
+            self._ready = [_ready(compiled, found, sure), *others][:READY]
 
     def series(self, *args: Any, stop: Callable[[Any], Any] | None = None) -> BatchSeries | None:
         """The same call as a `BatchSeries`: the arrays among `args` are batches to be filled.
@@ -253,7 +142,7 @@ class Jitted:
             of a kind that only a call can look at.
         """
         found = _Arguments(args, {}, ())
-        guards = [g for g in map(_guard_of, args) if g is not None]
+        guards = [g for g in map(guard_of, args) if g is not None]
         if len(guards) < len(args) or self.static_argnums or is_bound() or found.traced():
             return None
         compiled = self._get(found)
@@ -263,7 +152,7 @@ class Jitted:
         series = _compiler().Series(
             compiled.program, len(found.arrays), None if stop is None else stop(places)
         )
-        return BatchSeries(_Ready(compiled, found, guards), series)
+        return BatchSeries(_ready(compiled, found, guards), series)
 
     def graph(self, *args: Any, **options: Any) -> Graph:
         """The graph that a call with these arguments runs, after the passes."""
@@ -432,6 +321,11 @@ def _compile(function: Function, found: _Arguments) -> Compiled:
     updates = {len(outputs) + k: len(inputs) + p for k, p in enumerate(written_places)}
     program = _compiler().compile_graph(graph, updates)
     return Compiled(program, written_places, numbered(structure, places))
+
+
+def _ready(compiled: Compiled, found: _Arguments, guards: Sequence[Guard]) -> Ready:
+    structure = renamed(compiled.structure, found.cells)
+    return Ready(compiled.program, structure, found.cells, guards)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import numpy as np
@@ -89,10 +90,7 @@ class Program:
         segments = self.image.segments
         natives = [self._native(s, len(segments) == 1) for s in segments if s.name]
         self._only = natives[0] if len(segments) == len(natives) == 1 else None
-        self._all_used = self._only is not None and [spec.slot for spec in self._only.specs] == [
-            *self.input_slots,
-            *self.output_slots,
-        ]
+        self._chosen = self._chooser()
         waiting = iter(natives)
         self.runs: list[Callable[[Running], None]] = [
             partial(self._enter, next(waiting)) if s.name else partial(self._refer, i)
@@ -183,21 +181,24 @@ class Program:
 
     # -- running
 
-    def enter(self, arguments: Sequence[Array]) -> list[Array] | None:
-        """The outputs, if the program is one native function and all arguments fit as they are."""
+    def enter(
+        self, arguments: Sequence[Array], others: Sequence[Array] = ()
+    ) -> list[Array] | None:
+        """The outputs, if the program is one native function and all arguments fit as they are.
+
+        Args:
+            arguments, others: the arrays of the graph's inputs, in two parts.
+        """
         run = self._only
         if run is None:
             return None
         results = self._results.fresh()
-        if self._all_used:
-            code = run.entry(*arguments, *results)
-        else:
-            code = run.entry(*self._given(run, arguments, results))
+        code = run.entry(*self._chosen([*arguments, *others, *results]))
         if code is None:
             return results
         if code >= 0:
             return None
-        self._fail(code, arguments)
+        self._fail(code, [*arguments, *others])
 
     @property
     def single(self) -> bool:
@@ -215,15 +216,17 @@ class Program:
         caller sees in the table how far it came, and a single call does or says the rest.
         """
         assert self._only is not None
-        self._only.entry(*self._given(self._only, inputs, firsts), table)
+        self._only.entry(*self._chosen([*inputs, *firsts]), table)
 
-    def _given(
-        self, run: _Native, inputs: Sequence[Array], results: Sequence[Array]
-    ) -> list[Array]:
-        """The arrays that a native segment takes, in the order of its specs."""
+    def _chooser(self) -> Callable[[list[Array]], Sequence[Array]]:
+        """Of the arrays of inputs and outputs, those that the one native function takes."""
         slots = [*self.input_slots, *self.output_slots]
-        table = dict(zip(slots, [*inputs, *results], strict=True))
-        return [table[spec.slot] for spec in run.specs]
+        taken = [slots.index(spec.slot) for spec in self._only.specs] if self._only else []
+        if taken == list(range(len(slots))):
+            return lambda arrays: arrays
+        if len(taken) < 2:
+            return lambda arrays: [arrays[i] for i in taken]
+        return itemgetter(*taken)
 
     def _fail(self, code: int, arguments: Sequence[Array]) -> NoReturn:
         """Raise what the reference raises, where an index is out of range."""

@@ -40,11 +40,11 @@ def chosen(kernel: LoopKernel, parallel: bool, least: float | None = None) -> Lo
     """
     outer, rank = kernel.outer, len(kernel.extents)
     axes: list[int | None] = [None, *range(max(outer - 1, 0), rank)]
-    cost, vector = min(
+    least_cost, vector = min(
         ((_cost(kernel, axis), axis) for axis in axes if _allowed(kernel, axis)),
         key=lambda pair: pair[0],
     )
-    parallel = parallel and cost >= (_PARALLEL if least is None else least)
+    parallel = parallel and least_cost >= (_PARALLEL if least is None else least)
     unroll = 1 if vector is None else _unroll(kernel, vector)
     if parallel and vector is not None and vector < outer:
         unroll = min(unroll, _shares(kernel, vector))
@@ -66,6 +66,11 @@ def _allowed(kernel: LoopKernel, axis: int | None) -> bool:
     if axis < kernel.outer:
         return kernel.clip is None or kernel.clip.outer != axis
     return not any(op.code == "scan" for stage in kernel.stages for op in stage.ops)
+
+
+def cost(kernel: LoopKernel) -> float:
+    """Instructions of the whole kernel as it is scheduled."""
+    return _cost(kernel, kernel.schedule.vector)
 
 
 def _cost(kernel: LoopKernel, vector: int | None) -> float:
@@ -165,14 +170,14 @@ def _unroll(kernel: LoopKernel, vector: int) -> int:
     if any([turned_loads(kernel, stage, vector) for stage in kernel.stages]):
         return 1
     ops = [op for stage in kernel.stages for op in stage.ops]
-    cost = sum(_op_cost(kernel, op, vector, False) for op in ops)
+    each = sum(_op_cost(kernel, op, vector, False) for op in ops)
     reduces = any(op.code == "reduce" for op in ops)
-    if cost > 60:
+    if each > 60:
         best = 2 if reduces else 1
     else:
         best = 4 if reduces else 2
     if vector < kernel.outer:
-        if reduces and cost < 8 and kernel.extents[vector] >= 512:
+        if reduces and each < 8 and kernel.extents[vector] >= 512:
             best = 8
         while best > 1 and _scratch_bytes(kernel) * LANES * best > _SCRATCH:
             best //= 2

@@ -289,7 +289,9 @@ class Module(Registered):
 
     def __backpass_version__(self) -> object | None:
         """The same object as long as no attribute changed; None if one can change unseen."""
-        kept = self._known()
+        kept = self._kept
+        if kept is None or kept[0] is not structure.token():
+            kept = self._known()
         return None if kept[2] is None else kept
 
     def _key(self) -> tuple[structure.Key, bool]:

@@ -261,7 +261,7 @@ class Optimizer:
 
     def __backpass_version__(self) -> object:
         """The same object as long as groups and fixed hyperparameters are the same."""
-        return self.__backpass_static__()
+        return self._static or self.__backpass_static__()
 
     # -- saving and loading
 

@@ -115,6 +115,21 @@ def is_bound() -> bool:
     return _current.overlay is not None
 
 
+class _Token:
+    __slots__ = ("current",)
+
+    def __init__(self) -> None:
+        self.current = object()
+
+
+_token = _Token()
+
+
+def cells_token() -> object:
+    """The same object as long as no Cell anywhere was given another array or made (un)trainable."""
+    return _token.current
+
+
 class Cell(np.lib.mixins.NDArrayOperatorsMixin):
     """One array with an identity. It answers to NumPy like the array it holds.
 
@@ -124,14 +139,25 @@ class Cell(np.lib.mixins.NDArrayOperatorsMixin):
         name: what errors call it; a Module sets the qualified name.
     """
 
-    __slots__ = ("__weakref__", "_array", "name", "trainable")
+    __slots__ = ("__weakref__", "_array", "_trainable", "name")
     __array_priority__ = 900
 
     def __init__(self, array: Any, *, trainable: bool = False, name: str = "") -> None:
         own = np.array(array, order="C")
         self._array = own if own.dtype.isnative else own.astype(own.dtype.newbyteorder("="))
-        self.trainable = trainable
+        self._trainable = trainable
         self.name = name
+
+    @property
+    def trainable(self) -> bool:
+        """Whether a transform may differentiate with respect to it."""
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        if value is not self._trainable:
+            self._trainable = value
+            _token.current = object()
 
     @property
     def array(self) -> np.ndarray[Any, Any]:
@@ -194,6 +220,7 @@ class Cell(np.lib.mixins.NDArrayOperatorsMixin):
         if new.kind != "f":
             raise DTypeError(f"{self.describe()}: cannot become {new}; use a floating dtype")
         self._array = self._array.astype(new)
+        _token.current = object()
 
     def __backpass_read__(self) -> Any:
         return self.read()
@@ -272,7 +299,7 @@ class Cell(np.lib.mixins.NDArrayOperatorsMixin):
     def __deepcopy__(self, memo: dict[int, Any]) -> Cell:
         new = object.__new__(type(self))
         new._array = self._array.copy()
-        new.trainable = self.trainable
+        new._trainable = self._trainable
         new.name = self.name
         memo[id(self)] = new
         return new

@@ -22,6 +22,7 @@ from backpass.codegen.lower.pieces import pieces
 from backpass.codegen.lower.product import product_kernels
 from backpass.codegen.lower.random import random_kernels
 from backpass.codegen.lower.schedule import Bound, partial, scheduled
+from backpass.codegen.lower.tails import better_apart, tail_of
 from backpass.ir import Lowering, Node, Value
 from backpass.loops import Buffer, ScatterAdd
 
@@ -60,7 +61,8 @@ def _fused(name: str, group: Group, stored: set[Node], roots: list[Node]) -> lis
             _stored(elements, node)
         if elements.guards and (found := _in_pieces(name, group, elements, roots)):
             return found
-        return [scheduled(name, extents, elements.entries, group.inner)]
+        whole = scheduled(name, extents, elements.entries, group.inner)
+        return _in_two(name, group, stored, roots, whole) or [whole]
     assert group.inner is not None
     for node in roots:
         entry = elements.element(node_value(node), group.places[node])
@@ -70,6 +72,29 @@ def _fused(name: str, group: Group, stored: set[Node], roots: list[Node]) -> lis
     first, chunks = partial(name, extents, elements.entries, group.inner)
     folds = [node for node in roots if node in group.sources]
     return [first, _joining(f"{name}j", group, folds, chunks)]
+
+
+def _in_two(
+    name: str, group: Group, stored: set[Node], roots: list[Node], whole: Bound
+) -> list[Bound]:
+    """The rows' sums and their last map as two kernels; none where one is as good."""
+    found = tail_of(group, stored, roots)
+    if found is None:
+        return []
+    tail, needed = found
+    kept = stored | needed
+    rows, last = Elements(group, kept), Elements(tail, kept)
+    for node in group.places:
+        if node in kept and node not in tail.places:
+            _stored(rows, node)
+    for node in tail.places:
+        if node in stored:
+            _stored(last, node)
+    parts = [
+        scheduled(name, group.extents, rows.entries, group.inner),
+        scheduled(f"{name}m", tail.extents, last.entries, None),
+    ]
+    return parts if better_apart(whole, parts) else []
 
 
 def _in_pieces(name: str, group: Group, whole: Elements, roots: list[Node]) -> list[Bound]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import islice
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from backpass.codegen.lower.index import (
     Place,
     SplitError,
     domain_of,
+    number,
     onward,
     split,
     through,
@@ -163,6 +165,18 @@ def is_row_of_scalars(node: Node) -> bool:
     return node.primitive is concatenate and all([v.type.size == 1 for v in node.inputs])
 
 
+def _respaced(
+    place: Place, of: tuple[int, ...], shape: tuple[int, ...], extents: list[int]
+) -> Place | None:
+    """A place in an array of shape `of` as one in an array of the same extents but those of 1."""
+    if of == shape:
+        return place
+    if [n for n in of if n != 1] != [n for n in shape if n != 1]:
+        return None
+    wide = iter([f for f, n in zip(place, of, strict=True) if n != 1])
+    return tuple([number(0, len(extents)) if n == 1 else next(wide) for n in shape])
+
+
 NOWHERE: Place = (Form(-1, ()),)  # the place of a row of scalars: it is read from memory alone
 
 
@@ -251,7 +265,8 @@ class Grouping:
     def _open_to(self, node: Node) -> Iterator[Group]:
         """The groups that the node may join: no group that it reads may come to depend on them.
 
-        That of a product comes first, so that an update is in its epilogue.
+        That of a product comes first, so that an update is in its epilogue; one that depends on no
+        other comes last, for what it holds can as well be computed elsewhere.
         """
         read, found, needed = self._read(node), list[Group](), set[Group]()
         for group in read:
@@ -263,7 +278,7 @@ class Grouping:
             if base is None:
                 break
             needed |= base
-        yield from sorted(found, key=lambda g: g.head is None)
+        yield from sorted(found, key=lambda g: (g.head is None, not g.needs))
 
     # -- maps
 
@@ -327,9 +342,11 @@ class Grouping:
             place = self._followed(v, group)
             if place is not None and v.shape == shape:
                 yield place
-        sources = [p for m, p in group.sources.items() if m.inputs[0].shape == shape]
-        alike = [p for m, p in reversed(group.places.items()) if m.types[0].shape == shape]
-        yield from alike[:TEMPLATES] + sources[:TEMPLATES]
+        sources = [(m.inputs[0].shape, p) for m, p in group.sources.items()]
+        members = [(m.types[0].shape, p) for m, p in reversed(group.places.items())]
+        for patterns in (members, sources):
+            places = (_respaced(p, of, shape, group.extents) for of, p in patterns if p != NOWHERE)
+            yield from islice((p for p in places if p is not None), TEMPLATES)
 
     def _followed(self, v: Value, group: Group) -> Place | None:
         """The place of a view's element, where its core is computed."""

@@ -52,7 +52,7 @@ class Lowered:
 
 def lower(graph: Graph) -> Lowered:
     """Kernels and calls for a graph."""
-    graph = _own_outputs(order(cse(scalarize(masks(narrow(expand(graph))), is_map))))
+    graph = _own_outputs(order(cse(scalarize(narrow(expand(masks(graph))), is_map))))
     forced: set[Node] = set()
     for _ in range(ROUNDS):
         try:
