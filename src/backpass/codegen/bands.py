@@ -13,10 +13,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from backpass.codegen.lower.elements import Key
-from backpass.codegen.lower.schedule import Bound
+from backpass.codegen.lower.elements import Entry, Key, Named, Spot
+from backpass.codegen.lower.index import Form
+from backpass.codegen.lower.schedule import Bound, scheduled
 from backpass.codegen.nest import plan_loops
-from backpass.loops import LANES, Access, Gemm, Indexed, LoopKernel, Op, Space
+from backpass.loops import LANES, Access, Buffer, Gemm, Indexed, LoopKernel, Op, Space
 
 MOST_BANDS = 64
 OPERAND = 1 << 17  # bytes of an operand that each thread reads as a whole
@@ -26,11 +27,10 @@ DEPTH = 2048  # of a product that is summed at once on any machine
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Element e is that of band `e // stride * bands // rows`."""
+    """Element e is that of band `e // size`, of so many."""
 
-    rows: int
     bands: int
-    stride: int
+    size: int
 
 
 def band_rows(rows: int) -> int:
@@ -71,6 +71,28 @@ def _banded_product(kernel: Gemm) -> Gemm | None:
     return replace(kernel, bands=bands, parallel=True)
 
 
+def turned(step: Bound) -> tuple[Bound, Bound] | None:
+    """For a product whose bands would each pack y again: a copy of y in order, and the product
+    that reads it. None for others.
+    """
+    kernel = step.kernel
+    if not isinstance(kernel, Gemm) or kernel.columns == 1 or kernel.y.strides[2] == 1:
+        return None
+    y, places = kernel.y, [i for i, b in enumerate(kernel.buffers) if b.space is Space.MEMORY]
+    source, target = step.keys[places.index(y.buffer)], Named("turned", (kernel.name, step.keys))
+    depth, columns = kernel.depth, kernel.columns
+    entries = [
+        Entry("load", (), kernel.dtype, Spot(source, Form(y.offset, (y.strides[3], y.strides[2])))),
+        Entry("store", (0,), kernel.dtype, Spot(target, Form(0, (columns, 1)))),
+    ]
+    copy = scheduled(f"{kernel.name}y", (depth, columns), entries, None)
+    own = len(kernel.buffers)
+    buffers = (*kernel.buffers, Buffer(kernel.dtype, depth * columns))
+    access = Access(own, 0, (0, 0, 1, columns))
+    product = replace(step, kernel=replace(kernel, buffers=buffers, y=access))
+    return copy, replace(product, keys=(*step.keys, target))
+
+
 def _banded_loops(kernel: LoopKernel) -> LoopKernel | None:
     height = band_rows(kernel.extents[0]) if kernel.outer == 1 else 0
     if not height or kernel.clip is not None:
@@ -109,7 +131,7 @@ def rows_of(step: Bound, access: Access | Indexed) -> Rows | None:
             low, high = low + min(0, s * (n - 1)), high + max(0, s * (n - 1))
     if stride < 1 or low < 0 or high >= stride:
         return None
-    return Rows(extents[axis], step.bands, stride)
+    return Rows(step.bands, stride * extents[axis] // step.bands)
 
 
 def _accesses(step: Bound) -> Iterator[tuple[Access | Indexed, bool]]:

@@ -15,7 +15,8 @@ from itertools import islice
 from math import prod
 
 from backpass.codegen.arrange import Arranged, Step, bytes_of, can_fail, reads, writes
-from backpass.codegen.bands import Rows, banded, owners
+from backpass.codegen.bands import Rows, banded, owners, turned
+from backpass.codegen.halves import in_halves
 from backpass.codegen.lower.elements import Key
 from backpass.codegen.lower.lower import Call
 from backpass.codegen.lower.schedule import Bound
@@ -27,7 +28,7 @@ LANES_AT_MOST = 4
 WINDOW = 12  # steps that a chain may pass over
 SMALL = 1024  # elements of what is made long before it is read
 PRODUCT = 1 << 16  # multiply-adds of a product that is worth a barrier
-MADE = 1 << 18  # bytes that a phase makes and keeps to its end: more would cost much memory
+MADE = 3 << 17  # bytes that a phase makes and keeps to its end: more would cost much memory
 WORTH = 2000.0  # ns of serial steps that are worth a chain
 Owner = int | Rows | None  # a lane; rows in bands; any thread
 Memory = Callable[[Key], Hashable]
@@ -97,13 +98,15 @@ def chained(arranged: Arranged) -> Arranged:
     if not any(map(is_parallel, arranged.steps)):
         return arranged
     arranged = replace(arranged, steps=tuple(map(_shared, arranged.steps)))
-    steps = arranged.steps
-    if any([isinstance(s, Call) for s in steps]):
+    if any([isinstance(s, Call) for s in arranged.steps]):
         return arranged
+    arranged = replace(arranged, steps=tuple(_halved(arranged)))
+    steps = arranged.steps
     memory = _memory(arranged.in_place)
     before = _before(arranged, memory)
     late = [_is_late(s, arranged) for s in steps]
-    able = [None if late[i] or isinstance(s, Call) else banded(s) for i, s in enumerate(steps)]
+    forms = [_Form() if late[i] else _banded(s) for i, s in enumerate(steps)]
+    able = [form.step for form in forms]
     early = [not before[i] and _is_small(s) and not late[i] for i, s in enumerate(steps)]
     queue, done = sorted(range(len(steps)), key=lambda i: not early[i]), set[int]()
     order: list[Step] = []
@@ -113,11 +116,46 @@ def chained(arranged: Arranged) -> Arranged:
             rest = (queue[k] for k in range(at, len(queue)))
             pending = islice((k for k in rest if k not in done), 1 + WINDOW)
             run = _run(list(pending), done, before, able, memory)
-            order += [(able[k] if len(run) > 1 else None) or steps[k] for k in run]
-            outside += [late[k] for k in run]
+            chain = [steps[k] if len(run) == 1 else able[k] or steps[k] for k in run]
+            first = [] if len(run) == 1 else [c for k in run if (c := forms[k].copy) is not None]
+            order += [*map(_shared, first), *chain]
+            outside += [False for _ in first] + [late[k] for k in run]
             done.update(run)
     commit = outside.index(True) if any(outside) else len(order)
     return Arranged(tuple(order), arranged.in_place, commit)
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """A step as it runs in bands, if it can; `copy` must have run before the chain."""
+
+    step: Bound | None = None
+    copy: Bound | None = None
+
+
+def _banded(step: Step) -> _Form:
+    if isinstance(step, Call):
+        return _Form()
+    found = step if step.bands else banded(step)
+    if found is None and (pair := turned(step)) is not None:
+        copy, step = pair
+        found = banded(step)
+        return _Form() if found is None else _Form(found, copy)
+    return _Form(found)
+
+
+def _halved(arranged: Arranged) -> list[Step]:
+    """The steps, with sums over rows that bands make in two halves."""
+    made: dict[Key, Rows] = {}
+    steps: list[Step] = []
+    for step in arranged.steps:
+        form = _Form() if _is_late(step, arranged) else _banded(step)
+        if form.step is not None:
+            own = owners(form.step)
+            made.update({k: rows for k in writes(step) if (rows := own[k]) is not None})
+        halves = None if isinstance(step, Call) else in_halves(step, made)
+        steps += [step] if halves is None else halves
+    return steps
 
 
 def _shared(step: Step) -> Step:
