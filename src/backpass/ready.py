@@ -126,7 +126,9 @@ class Ready:
         token = cells_token()
         if self.token is not token:
             same = self.trainable == [c.trainable for c in self.cells]
-            if not same or any([c.array is not a for c, a in zip(self.cells, self.arrays, strict=True)]):
+            if not same or any(
+                [c.array is not a for c, a in zip(self.cells, self.arrays, strict=True)]
+            ):
                 return False
             self.token = token
         return True

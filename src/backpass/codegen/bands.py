@@ -22,6 +22,7 @@ from backpass.loops import LANES, Access, Buffer, Gemm, Indexed, LoopKernel, Op,
 MOST_BANDS = 64
 OPERAND = 1 << 17  # bytes of an operand that each thread reads as a whole
 PACKED = 1 << 14  # elements that are packed again and again, for each band
+TURNED = 128  # rows of a product for which its weights are turned before: 64 are too few
 DEPTH = 2048  # of a product that is summed at once on any machine
 
 
@@ -77,6 +78,8 @@ def turned(step: Bound) -> tuple[Bound, Bound] | None:
     """
     kernel = step.kernel
     if not isinstance(kernel, Gemm) or kernel.columns == 1 or kernel.y.strides[2] == 1:
+        return None
+    if kernel.rows < TURNED:
         return None
     y, places = kernel.y, [i for i, b in enumerate(kernel.buffers) if b.space is Space.MEMORY]
     source, target = step.keys[places.index(y.buffer)], Named("turned", (kernel.name, step.keys))

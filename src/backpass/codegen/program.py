@@ -181,9 +181,7 @@ class Program:
 
     # -- running
 
-    def enter(
-        self, arguments: Sequence[Array], others: Sequence[Array] = ()
-    ) -> list[Array] | None:
+    def enter(self, arguments: Sequence[Array], others: Sequence[Array] = ()) -> list[Array] | None:
         """The outputs, if the program is one native function and all arguments fit as they are.
 
         Args:
