@@ -10,13 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-import numpy as np
-
 from backpass.codegen.bands import Rows, band_rows, owners, rows_of
 from backpass.codegen.lower.elements import Key, Named
 from backpass.codegen.lower.schedule import Bound
 from backpass.codegen.schedule import chosen
-from backpass.loops import Access, Buffer, LoopKernel, Op, Schedule, Space, Stage
+from backpass.loops import Access, Buffer, LoopKernel, Op, Space, Stage
 
 _FOLDS = frozenset({"sum", "max", "min", "any", "all"})
 
