@@ -372,3 +372,34 @@ def test_a_layer_norm_keeps_a_mean_and_a_deviation() -> None:
     )
     sizes = sorted([b.size for b in forward.kernel.buffers if b.written])
     assert sizes == [48, 48, 48 * 64]  # mean, deviation, and what the next product reads
+
+
+def test_the_last_map_of_short_rows_is_a_kernel_of_its_own() -> None:
+    """A logistic output is best with a row in each lane; its way back lies along the row."""
+
+    def back(x: Any, w: Any, y: Any) -> Any:
+        d = np.exp(-np.logaddexp(0, -x @ w)) - y
+        return np.where(x <= 0, 0, d[:, None] * w)
+
+    arrays = (normal(256, 64), normal(64), R.integers(0, 2, 256).astype(float))
+    check(back, *arrays)
+    steps = lower(graph_of(back, *arrays)).steps
+    rows, last = [s.kernel for s in steps if isinstance(s, Bound)]
+    assert isinstance(rows, LoopKernel) and isinstance(last, LoopKernel)
+    assert rows.schedule.vector == 0 and any([op.code == "reduce" for op in rows.stages[1].ops])
+    assert last.schedule.vector == 1 and last.outer == 1
+    assert {b.size for b in rows.buffers if b.written} == {256}  # a number a row is between them
+
+
+def test_a_mask_whose_answer_is_kept_is_not_stored() -> None:
+    """Of a ReLU before a layer of one output, too, which is no product but a sum of each row."""
+
+    def loss(w: Any, v: Any, x: Any) -> Any:
+        h = x @ w.T
+        h = np.where(h <= 0, 0, h)
+        return np.sum((h @ v) ** 2)
+
+    arrays = (normal(64, 30), normal(64, 1), normal(256, 30))
+    steps = lower(graph_of(bp.value_and_grad(loss, argnums=(0, 1)), *arrays)).steps
+    kernels = [s.kernel for s in steps if isinstance(s, Bound)]
+    assert not [b for k in kernels for b in k.buffers if b.written and b.dtype == np.bool_]
