@@ -46,10 +46,11 @@ def test_a_parameter_that_is_frozen_and_thawed_between_calls() -> None:
 
 
 def test_freezing_another_model_does_not_make_calls_long() -> None:
+    other = nn.Linear(2, 2)
     model, optimizer, step, batch = training()
     (ready,) = step._ready
     for frozen in (False, True):
-        nn.Linear(2, 2).requires_grad_(frozen)
+        other.requires_grad_(frozen)
         assert changed(model, step, optimizer, *batch) == [True, True]
     assert step._ready == [ready]
 
