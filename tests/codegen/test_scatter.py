@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.codegen.native import NativeKernel, guarded
 
 from backpass.codegen.scatter import emit_scatter
-from backpass.loops import Buffer, ScatterAdd, interpret, verify
+from backpass.loops import Access, Buffer, ScatterAdd, interpret, verify
 
 I64 = np.dtype(np.int64)
 
@@ -22,7 +22,8 @@ def scatter(
     buffers = [Buffer(dtype, rows * width, written=True), Buffer(dtype, count * width)]
     buffers += [Buffer(I64, count)] * len(extents)
     places = tuple(range(2, len(buffers)))
-    kernel = ScatterAdd("s", tuple(buffers), 0, 1, places, extents, count, width, parallel)
+    updates = Access(1, 0, (width, 1))
+    kernel = ScatterAdd("s", tuple(buffers), 0, updates, places, extents, (count,), width, parallel)
     verify(kernel)
     return kernel
 

@@ -148,4 +148,5 @@ def scatter(extents: tuple[int, ...], count: int, width: int) -> ScatterAdd:
         *[Buffer(I64, count) for _ in extents],
     )
     places = tuple(range(2, 2 + len(extents)))
-    return ScatterAdd("scatter", buffers, 0, 1, places, extents, count, width)
+    updates = Access(1, 0, (width, 1))
+    return ScatterAdd("scatter", buffers, 0, updates, places, extents, (count,), width)

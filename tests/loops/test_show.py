@@ -59,6 +59,6 @@ def test_a_product() -> None:
 
 def test_a_scatter() -> None:
     assert show(kernels.scatter((2, 3), 5, 4)).splitlines()[0::5] == [
-        "scatter_add scatter i<5, width 4:",
-        "  b0[wrap(b2[i], 2), wrap(b3[i], 3), :] += b1[i, :]",
+        "scatter_add scatter n<5, width 4:",
+        "  b0[wrap(b2[n], 2), wrap(b3[n], 3), :] += b1[4*i + j]",
     ]

@@ -121,10 +121,12 @@ def test_products_and_scatters() -> None:
         (replace(product, y=product.x), "stride along axis 1"),
         (replace(product, depth=6), "x: 0 to"),
         (replace(product, epilogue=product.epilogue[:-1]), "stores nothing"),
-        (replace(scatter, count=6), "10 updates|indices are 6"),
+        (replace(scatter, counts=(6,)), "updates 0 to 11 of 10"),
         (replace(scatter, extents=(2, 4)), "out has 12"),
         (replace(scatter, indices=(2,)), "1 indices for 2"),
-        (replace(scatter, out=1, updates=0), "not said to be written"),
+        (replace(scatter, updates=Access(1, 0, (2,))), "strides for"),
+        (replace(scatter, updates=Access(0, 0, (2, 1))), "updates are written"),
+        (replace(scatter, out=1), "not said to be written"),
     ]:
         with pytest.raises(VerificationError, match=words):
             verify(broken)

@@ -174,10 +174,10 @@ def store_vector(f: Function, x: Reg, pointer: str, stride: int, count: int) -> 
             f.emit(f"store {one}, ptr {element}, align {x.dtype.itemsize}")
 
 
-def prefetch(f: Function, pointer: str) -> None:
-    """Ask for a line that will be read; any address will do."""
+def prefetch(f: Function, pointer: str, near: bool = False) -> None:
+    """Ask for a line that will be read, `near` into the nearest cache; any address will do."""
     f.module.declare("declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
-    f.emit(f"call void @llvm.prefetch.p0(ptr {pointer}, i32 0, i32 1, i32 1)")
+    f.emit(f"call void @llvm.prefetch.p0(ptr {pointer}, i32 0, i32 {3 if near else 1}, i32 1)")
 
 
 def _is_near(dtype: DType, stride: int) -> bool:

@@ -19,7 +19,7 @@ from backpass.codegen.lower.index import Form, domain_of, linear
 from backpass.codegen.lower.lower import Call, Lowered
 from backpass.codegen.lower.schedule import Bound, scheduled
 from backpass.ir import Node, Value
-from backpass.loops import Access, Gemm, LoopKernel, Op, ScatterAdd, Space
+from backpass.loops import Access, Gemm, Kernel, LoopKernel, Op, ScatterAdd, Space
 
 Step = Bound | Call
 
@@ -57,8 +57,8 @@ def _memory(step: Bound) -> list[tuple[int, Key]]:
     return list(zip(places, step.keys, strict=True))
 
 
-def _ops(kernel: LoopKernel | Gemm) -> list[Op]:
-    if isinstance(kernel, Gemm):
+def _ops(kernel: Kernel) -> list[Op]:
+    if not isinstance(kernel, LoopKernel):
         return list(kernel.epilogue)
     return [op for stage in kernel.stages for op in stage.ops]
 
@@ -69,13 +69,15 @@ def _buffer(op: Op) -> int | None:
     return op.param.buffer if isinstance(op.param, Access) else op.param.access.buffer
 
 
-def _read_buffers(kernel: LoopKernel | Gemm | ScatterAdd) -> set[int | None]:
-    if isinstance(kernel, ScatterAdd):
-        return {kernel.updates, *kernel.indices}
-    found = {_buffer(op) for op in _ops(kernel) if op.code != "store"}
+def _operands(kernel: Kernel) -> set[int]:
+    """The buffers that are read but not by ops."""
     if isinstance(kernel, Gemm):
-        found |= {kernel.x.buffer, kernel.y.buffer}
-    return found
+        return {kernel.x.buffer, kernel.y.buffer}
+    return {kernel.updates.buffer, *kernel.indices} if isinstance(kernel, ScatterAdd) else set()
+
+
+def _read_buffers(kernel: Kernel) -> set[int | None]:
+    return {_buffer(op) for op in _ops(kernel) if op.code != "store"} | _operands(kernel)
 
 
 def bytes_of(key: Key, step: Step) -> int:
@@ -94,7 +96,9 @@ def bytes_of(key: Key, step: Step) -> int:
 
 def can_fail(step: Step) -> bool:
     """Whether a step may end the program with an error."""
-    if isinstance(step, Call) or isinstance(step.kernel, ScatterAdd):
+    if isinstance(step, Call):
+        return True
+    if isinstance(step.kernel, ScatterAdd) and not step.kernel.epilogue:
         return True
     return any([op.code in ("load_at", "wrap") for op in _ops(step.kernel)])
 
@@ -106,14 +110,15 @@ def overwrites(step: Bound, old: Key, new: Key) -> bool:
     """
     kernel = step.kernel
     places = {k: b for b, k in _memory(step)}
-    if isinstance(kernel, ScatterAdd):
-        return old not in places
     if old not in places:
         return True
     b, target = places[old], places[new]
-    if isinstance(kernel, Gemm) and b in (kernel.x.buffer, kernel.y.buffer):
+    if b in _operands(kernel):
         return False
-    stages = [kernel.epilogue] if isinstance(kernel, Gemm) else [s.ops for s in kernel.stages]
+    if isinstance(kernel, LoopKernel):
+        stages = [s.ops for s in kernel.stages]
+    else:
+        stages = [kernel.epilogue]
     store: Access | None = None
     for ops in stages:
         if store is not None and any([_buffer(op) == b for op in ops]):

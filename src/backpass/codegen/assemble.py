@@ -22,6 +22,7 @@ from backpass.codegen.memory import ArenaPlan, Block, plan_arena
 from backpass.codegen.memory_verify import verify_plan
 from backpass.codegen.phases import Place, is_parallel, placed
 from backpass.codegen.scatter import emit_scatter
+from backpass.codegen.scatter_rows import emit_rows
 from backpass.codegen.step_text import ALL, Home, StepText, Who
 from backpass.codegen.straight import emit_straight, is_long, is_straight
 from backpass.codegen.text import Module
@@ -119,6 +120,8 @@ class Assembler:
                 space = emit_straight(self.module, kernel, name)
             elif isinstance(kernel, LoopKernel):
                 space = emit_loops(self.module, kernel, name)
+            elif kernel.epilogue:
+                space = emit_rows(self.module, kernel, name)
             else:
                 space = emit_scatter(self.module, kernel, name)
             self._emitted[key] = (name, space)

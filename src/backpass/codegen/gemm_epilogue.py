@@ -11,7 +11,7 @@ from backpass.codegen import access, arithmetic
 from backpass.codegen.counted import Index
 from backpass.codegen.gemm_tile import at
 from backpass.codegen.text import INT64, Function, Reg, constant
-from backpass.loops.kernel import Access, Gemm, Indexed, Op
+from backpass.loops.kernel import Access, Gemm, Indexed, Op, ScatterAdd
 
 _UNIFORM, _ROW, _ELEMENT = range(3)
 
@@ -19,7 +19,7 @@ _UNIFORM, _ROW, _ELEMENT = range(3)
 class Epilogue:
     """The epilogue of `gemm` in `f`: first `uniform`, then for each row `row` and its `vector`s."""
 
-    def __init__(self, f: Function, gemm: Gemm, lanes: int) -> None:
+    def __init__(self, f: Function, gemm: Gemm | ScatterAdd, lanes: int) -> None:
         self._f = f
         self._gemm = gemm
         self._lanes = lanes
@@ -127,7 +127,7 @@ class Epilogue:
         access.store_vector(self._f, value, self._pointer(where), where.strides[2], self._wanted)
 
 
-def levels(gemm: Gemm) -> list[int]:
+def levels(gemm: Gemm | ScatterAdd) -> list[int]:
     """For each op of the epilogue, how often its value changes."""
     found: list[int] = []
     for op in gemm.epilogue:

@@ -17,11 +17,11 @@ from backpass.codegen.text import BOOL, INT64, DType, Function, Module, Reg, con
 from backpass.codegen.workspace import Workspace
 from backpass.loops import LANES, ScatterAdd
 
-_UNIT = 4 * LANES  # columns that are worked on at once
-_WIDE = 4 * _UNIT  # rows from this width on are shared by columns
+UNIT = 4 * LANES  # columns that are worked on at once
+_WIDE = 4 * UNIT  # rows from this width on are shared by columns
 
 # Writes part of a row: the first column and the alive lanes of each vector.
-_Part = Callable[[Reg, Sequence[int]], None]
+Part = Callable[[Reg, Sequence[int]], None]
 
 
 def emit_scatter(module: Module, kernel: ScatterAdd, name: str) -> Workspace:
@@ -33,7 +33,7 @@ def emit_scatter(module: Module, kernel: ScatterAdd, name: str) -> Workspace:
     )
     f = Function(module, head)
     rows = prod(kernel.extents)
-    units = -(-kernel.width // _UNIT)
+    units = -(-kernel.width // UNIT)
     own = _Own(constant(0, INT64), constant(rows, INT64), None)
     end = None
     if kernel.parallel:
@@ -66,14 +66,14 @@ def _clear(f: Function, kernel: ScatterAdd, own: _Own) -> None:
     dtype = kernel.buffers[kernel.out].dtype
     loop = Loop(f, [own.first])
     (row,) = loop.values
-    target = _row_pointer(f, kernel, kernel.out, row)
+    target = row_pointer(f, kernel, kernel.out, row)
 
     def write(column: Reg, counts: Sequence[int]) -> None:
         for u, count in enumerate(counts):
-            zero = constant(0, dtype, _width(kernel))
+            zero = constant(0, dtype, lanes_of(kernel))
             _store(f, zero, _at(f, dtype, target, column, u), count)
 
-    _columns(f, kernel.width, own.units, write)
+    columns(f, kernel.width, own.units, write)
     later = add_constant(f, row, 1)
     loop.close([later], f.let(f"icmp ne {later}, {own.last.name}", BOOL))
 
@@ -89,17 +89,17 @@ def _add_all(f: Function, kernel: ScatterAdd, own: _Own) -> None:
     inside = f.let(f"icmp ult {below}, {size.name}", BOOL)
     mine, after = branch(f, f.let(f"and {valid}, {inside.name}", BOOL))
     f.begin(mine)
-    target = _row_pointer(f, kernel, kernel.out, row)
-    source = _row_pointer(f, kernel, kernel.updates, position)
+    target = row_pointer(f, kernel, kernel.out, row)
+    source = update_pointer(f, kernel, position)
 
     def write(column: Reg, counts: Sequence[int]) -> None:
         places = [_at(f, dtype, target, column, u) for u in range(len(counts))]
         for u, count in enumerate(counts):
-            old = _load(f, dtype, places[u], _width(kernel), count)
-            new = _load(f, dtype, _at(f, dtype, source, column, u), _width(kernel), count)
+            old = _load(f, dtype, places[u], lanes_of(kernel), count)
+            new = load_update(f, kernel, source, column, u, count)
             _store(f, arithmetic.emit(f, "add", (old, new), dtype, None), places[u], count)
 
-    _columns(f, kernel.width, own.units, write)
+    columns(f, kernel.width, own.units, write)
     f.emit(f"br label %{after}")
     f.begin(after)
     loop.close([])
@@ -119,11 +119,45 @@ def _destination(f: Function, kernel: ScatterAdd, position: Reg) -> tuple[Reg, R
     return row, valid
 
 
-def _width(kernel: ScatterAdd) -> int:
+def update_pointer(f: Function, kernel: ScatterAdd, position: Reg) -> str:
+    """Where the row of updates at a position begins."""
+    terms: list[Reg] = []
+    rest = position
+    for n, stride in reversed(list(zip(kernel.counts[1:], kernel.updates.strides[1:-1], strict=True))):
+        above = f.let(f"udiv {rest}, {n}", INT64, hint="i")
+        if stride:
+            whole = f.let(f"mul nsw {above}, {n}", INT64, hint="i")
+            own = f.let(f"sub nsw {rest}, {whole.name}", INT64, hint="i")
+            terms.append(f.let(f"mul nsw {own}, {stride}", INT64, hint="i"))
+        rest = above
+    terms.append(f.let(f"mul nsw {rest}, {kernel.updates.strides[0]}", INT64, hint="i"))
+    total = constant(kernel.updates.offset, INT64)
+    for term in terms:
+        total = f.let(f"add nsw {total}, {term.name}", INT64, hint="i")
+    dtype = kernel.buffers[kernel.updates.buffer].dtype
+    return access.offset_pointer(f, dtype, f"%b{kernel.updates.buffer}", total)
+
+
+def load_update(
+    f: Function, kernel: ScatterAdd, row: str, column: Reg, u: int, count: int
+) -> Reg:
+    """Vector u from a column on, of a row of updates."""
+    dtype, stride = kernel.buffers[kernel.updates.buffer].dtype, kernel.updates.strides[-1]
+    if kernel.width == 1:
+        return access.load_scalar(f, dtype, row)
+    if stride not in (0, 1):
+        column = f.let(f"mul nsw {column}, {stride}", INT64, hint="i")
+    if stride:
+        row = access.offset_pointer(f, dtype, row, column)
+        row = access.offset_pointer(f, dtype, row, u * LANES * stride)
+    return access.load_vector(f, dtype, row, stride, LANES, count)
+
+
+def lanes_of(kernel: ScatterAdd) -> int:
     return 1 if kernel.width == 1 else LANES
 
 
-def _row_pointer(f: Function, kernel: ScatterAdd, buffer: int, row: Reg) -> str:
+def row_pointer(f: Function, kernel: ScatterAdd, buffer: int, row: Reg) -> str:
     start = f.let(f"mul nsw {row}, {kernel.width}", INT64, hint="i")
     return access.offset_pointer(f, kernel.buffers[buffer].dtype, f"%b{buffer}", start)
 
@@ -146,18 +180,18 @@ def _store(f: Function, x: Reg, pointer: str, count: int) -> None:
         access.store_vector(f, x, pointer, 1, count)
 
 
-def _columns(f: Function, width: int, units: tuple[Reg, Reg] | None, write: _Part) -> None:
+def columns(f: Function, width: int, units: tuple[Reg, Reg] | None, write: Part) -> None:
     """All columns of a row, or those of a range of units."""
-    whole, rest = divmod(width, _UNIT)
+    whole, rest = divmod(width, UNIT)
     left = [LANES] * (rest // LANES) + ([rest % LANES] if rest % LANES else [])
-    full = [LANES] * (_UNIT // LANES)
+    full = [LANES] * (UNIT // LANES)
     if units is None:
         if whole:
-            loop = CountedLoop(f, whole, [_UNIT], [])
-            write(loop.multiples[_UNIT], full)
+            loop = CountedLoop(f, whole, [UNIT], [])
+            write(loop.multiples[UNIT], full)
             loop.close([])
         if left:
-            write(constant(whole * _UNIT, INT64), left)
+            write(constant(whole * UNIT, INT64), left)
         return
     first, last = units
     stop = f.let(f"call i64 @llvm.smin.i64({last}, i64 {whole})", INT64)
@@ -166,7 +200,7 @@ def _columns(f: Function, width: int, units: tuple[Reg, Reg] | None, write: _Par
     f.begin(some)
     unit_loop = Loop(f, [first])
     (unit,) = unit_loop.values
-    write(f.let(f"mul nsw {unit}, {_UNIT}", INT64), full)
+    write(f.let(f"mul nsw {unit}, {UNIT}", INT64), full)
     later = add_constant(f, unit, 1)
     unit_loop.close([later], f.let(f"icmp ne {later}, {stop.name}", BOOL))
     f.emit(f"br label %{none}")
@@ -174,6 +208,6 @@ def _columns(f: Function, width: int, units: tuple[Reg, Reg] | None, write: _Par
     if left:
         tail, done = branch(f, f.let(f"icmp sgt {last}, {whole}", BOOL))
         f.begin(tail)
-        write(constant(whole * _UNIT, INT64), left)
+        write(constant(whole * UNIT, INT64), left)
         f.emit(f"br label %{done}")
         f.begin(done)

@@ -58,7 +58,7 @@ def interpret(kernel: Kernel, arrays: Sequence[Array], references: References) -
             case Gemm():
                 return _run_gemm(kernel, arrays, references)
             case ScatterAdd():
-                return _run_scatter(kernel, arrays)
+                return _run_scatter(kernel, arrays, references)
 
 
 def identity(kind: str, dtype: DType) -> Any:
@@ -279,18 +279,13 @@ def _run_gemm(kernel: Gemm, arrays: Sequence[Array], references: References) -> 
         np.broadcast_to(x[:, :, 0, :], (kernel.batch, kernel.rows, kernel.depth)).astype(wide),
         np.broadcast_to(y[:, 0, :, :], (kernel.batch, kernel.columns, kernel.depth)).astype(wide),
     )
-    epilogue = _Run(extents[:3], 3, list(arrays), frozenset(), references)
-    for op in kernel.epilogue:
-        if op.code == "acc":
-            epilogue.values.append(np.asarray(product.astype(op.dtype)))
-        else:
-            epilogue.values.append(epilogue.run(op, loops=False))
-    return epilogue.status
+    return _run_epilogue(kernel.epilogue, extents[:3], product, arrays, references)
 
 
-def _run_scatter(kernel: ScatterAdd, arrays: Sequence[Array]) -> int:
-    out = arrays[kernel.out].reshape(*kernel.extents, kernel.width)
-    updates = arrays[kernel.updates].reshape(kernel.count, kernel.width)
+def _run_scatter(kernel: ScatterAdd, arrays: Sequence[Array], references: References) -> int:
+    updates = _Run((*kernel.counts, kernel.width), 0, list(arrays), frozenset(), references)
+    whole = np.broadcast_to(updates.place(kernel.updates), updates.extents)
+    added = arrays[kernel.updates.buffer].take(whole.reshape(kernel.count, kernel.width))
     valid = np.ones(kernel.count, np.bool_)
     places: list[Array] = []
     for buffer, extent in zip(kernel.indices, kernel.extents, strict=True):
@@ -298,6 +293,26 @@ def _run_scatter(kernel: ScatterAdd, arrays: Sequence[Array]) -> int:
         wrapped = np.where(x < 0, x + extent, x)
         valid &= (wrapped >= 0) & (wrapped < extent)
         places.append(wrapped)
-    out[...] = 0
-    np.add.at(out, tuple(p[valid] for p in places), updates[valid])
-    return 0 if valid.all() else 1
+    sums = np.zeros((*kernel.extents, kernel.width), added.dtype)
+    np.add.at(sums, tuple(p[valid] for p in places), added[valid])
+    if not kernel.epilogue:
+        arrays[kernel.out][: sums.size] = sums.reshape(-1)
+        return 0 if valid.all() else 1
+    extents = (1, kernel.rows, kernel.width)
+    return _run_epilogue(kernel.epilogue, extents, sums.reshape(extents), arrays, references)
+
+
+def _run_epilogue(
+    ops: Sequence[Op],
+    extents: tuple[int, int, int],
+    acc: Array,
+    arrays: Sequence[Array],
+    references: References,
+) -> int:
+    run = _Run(extents, 3, list(arrays), frozenset(), references)
+    for op in ops:
+        if op.code == "acc":
+            run.values.append(np.asarray(acc.astype(op.dtype)))
+        else:
+            run.values.append(run.run(op, loops=False))
+    return run.status

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -87,7 +88,7 @@ class Op:
     - `wrap` (param: an extent; one int64 arg): an index, counted from the end where it is negative;
       out
       of range the status becomes 1 and the value 0,
-    - `acc`: in the epilogue of a Gemm, the product at this place,
+    - `acc`: in an epilogue, the product (Gemm) or the sum (ScatterAdd) at this place,
     - the name of an elementwise primitive (`add`, `exp`, `select`, `cast`, ...; see
       `codegen/arithmetic.py`). `dtype` is that of the result; booleans are np.bool_.
     """
@@ -178,20 +179,36 @@ class Gemm:
 class ScatterAdd:
     """out[wrap(indices[n]), :] += updates[n, :] for n in order; out is set to zeros first.
 
-    `indices` are k buffers of `count` int64 each, over the leading `extents` of out; `width` is the
-    number of elements below them. Threads own columns or ranges of rows, so each sum has the order
-    of n. An index out of range sets the status to 1 and adds nothing.
+    `indices` are k buffers of int64, one for each n, over the leading `extents` of out; `width` is
+    the number of elements below them. Updates are read over the axes (*counts, column), the product
+    of `counts` being the number of n. Threads own columns or ranges of rows, so each sum has the
+    order of n. An index out of range sets the status to 1 and adds nothing.
+
+    With an `epilogue`, over (0, row, column) and with `acc` as the sum, out is what it stores: x - t
+    or x + t, where t depends on the sum and on single numbers alone (`change.py`). Then indices are
+    in range, and rows that no index names are not visited where they would keep their value.
     """
 
     name: str
     buffers: tuple[Buffer, ...]
     out: int
-    updates: int
+    updates: Access
     indices: tuple[int, ...]
     extents: tuple[int, ...]
-    count: int
+    counts: tuple[int, ...]
     width: int
     parallel: bool = False
+    epilogue: tuple[Op, ...] = ()
+
+    @property
+    def count(self) -> int:
+        """How many rows are added."""
+        return prod(self.counts)
+
+    @property
+    def rows(self) -> int:
+        """The rows of out."""
+        return prod(self.extents)
 
 
 Kernel = LoopKernel | Gemm | ScatterAdd

@@ -122,10 +122,13 @@ def _gemm_lines(kernel: Gemm) -> list[str]:
 def _scatter_lines(kernel: ScatterAdd) -> list[str]:
     parallel = " parallel" if kernel.parallel else ""
     places = ", ".join(
-        f"wrap(b{b}[i], {n})" for b, n in zip(kernel.indices, kernel.extents, strict=True)
+        f"wrap(b{b}[n], {n})" for b, n in zip(kernel.indices, kernel.extents, strict=True)
     )
+    counts = " x ".join(map(str, kernel.counts))
+    target = "acc" if kernel.epilogue else f"b{kernel.out}"
     return [
-        f"scatter_add {kernel.name} i<{kernel.count}, width {kernel.width}{parallel}:",
+        f"scatter_add {kernel.name} n<{counts}, width {kernel.width}{parallel}:",
         *_buffer_lines(kernel.buffers),
-        f"  b{kernel.out}[{places}, :] += b{kernel.updates}[i, :]",
+        f"  {target}[{places}, :] += {access_text(kernel.updates)}",
+        *["  " + op_text(k, op) for k, op in enumerate(kernel.epilogue)],
     ]

@@ -15,6 +15,7 @@ import numpy as np
 
 from backpass.errors import VerificationError
 from backpass.loops.bounds import indexed_span, injective, span
+from backpass.loops.change import change_of
 from backpass.loops.kernel import (
     Access,
     Buffer,
@@ -311,13 +312,18 @@ def _verify_gemm(kernel: Gemm) -> None:
         )
     _require(all(b.space is Space.MEMORY for b in kernel.buffers), f"{name}: scratch in a product")
     _require(any(op.code == "store" for op in kernel.epilogue), f"{name}: stores nothing")
-    domain = _Domain(kernel.name, kernel.buffers, extents[:3], 3, None, False)
+    _check_epilogue(kernel, extents[:3], kernel.dtype)
+
+
+def _check_epilogue(kernel: Gemm | ScatterAdd, extents: tuple[int, ...], dtype: DType) -> None:
+    """The ops of an epilogue over (batch, row, column), with `acc` of `dtype`."""
+    domain = _Domain(kernel.name, kernel.buffers, extents, 3, None, False)
     stage = Stage(False, kernel.epilogue)
     for op in kernel.epilogue:
         if op.code == "acc":
             _require(
-                not op.args and op.dtype == kernel.dtype,
-                f"{domain.where(len(domain.ops), op)}: the product is {kernel.dtype}",
+                not op.args and op.dtype == dtype,
+                f"{domain.where(len(domain.ops), op)}: the product is {dtype}",
             )
         else:
             _check_op(domain, 0, stage, op)
@@ -329,13 +335,16 @@ def _verify_gemm(kernel: Gemm) -> None:
 
 def _verify_scatter(kernel: ScatterAdd) -> None:
     name = f"kernel {kernel.name}"
-    out, updates = kernel.buffers[kernel.out], kernel.buffers[kernel.updates]
+    _require(all(n >= 1 for n in kernel.counts), f"{name}: counts {kernel.counts}: all >= 1")
+    updates = kernel.buffers[kernel.updates.buffer]
+    extents = (*kernel.counts, kernel.width)
+    _require(len(kernel.updates.strides) == len(extents), f"{name}: strides for {extents}")
+    low, high = span(kernel.updates, extents, None, range(len(extents)))
+    _require(low >= 0 and high < updates.size, f"{name}: updates {low} to {high} of {updates.size}")
+    _require(not updates.written, f"{name}: updates are written")
+    out = kernel.buffers[kernel.out]
     _require(out.written, f"{name}: out is not said to be written")
-    _require(out.dtype == updates.dtype, f"{name}: adds {updates.dtype} to {out.dtype}")
-    _require(
-        out.size >= prod(kernel.extents) * kernel.width, f"{name}: out has {out.size} elements"
-    )
-    _require(updates.size >= kernel.count * kernel.width, f"{name}: {updates.size} updates")
+    _require(out.size >= kernel.rows * kernel.width, f"{name}: out has {out.size} elements")
     _require(
         len(kernel.indices) == len(kernel.extents) >= 1,
         f"{name}: {len(kernel.indices)} indices for {len(kernel.extents)} extents",
@@ -346,3 +355,8 @@ def _verify_scatter(kernel: ScatterAdd) -> None:
             buffer.dtype == _INT64 and buffer.size >= kernel.count,
             f"{name}: indices are {kernel.count} int64, not {buffer.size} {buffer.dtype}",
         )
+    if not kernel.epilogue:
+        _require(out.dtype == updates.dtype, f"{name}: adds {updates.dtype} to {out.dtype}")
+        return
+    _check_epilogue(kernel, (1, kernel.rows, kernel.width), updates.dtype)
+    _require(change_of(kernel) is not None, f"{name}: its epilogue changes rows without a sum")

@@ -21,10 +21,10 @@ from backpass.codegen.lower.index import Form, domain_of, linear, scaled
 from backpass.codegen.lower.pieces import pieces
 from backpass.codegen.lower.product import product_kernels
 from backpass.codegen.lower.random import random_kernels
+from backpass.codegen.lower.scatter import scatter_kernel, update_kernel
 from backpass.codegen.lower.schedule import Bound, partial, scheduled
 from backpass.codegen.lower.tails import better_apart, tail_of
 from backpass.ir import Lowering, Node, Value
-from backpass.loops import Buffer, ScatterAdd
 
 
 def kernels_of(group: Group, stored: set[Node]) -> list[Bound]:
@@ -33,16 +33,18 @@ def kernels_of(group: Group, stored: set[Node]) -> list[Bound]:
     if not roots:
         return []
     name = f"k{group.number}"
-    if group.head is not None:
-        return product_kernels(name, group, stored, roots)
     node = roots[0]
+    if group.head is not None:
+        if group.head.primitive.lower is Lowering.SCATTER:
+            return [update_kernel(name, group, stored, node)]
+        return product_kernels(name, group, stored, roots)
     match node.primitive.lower:
         case Lowering.SCAN:
             return [_scan(name, group, stored, node)]
         case Lowering.PIECES | Lowering.PAD if group.closed:
             return _pieces(name, node, stored)
         case Lowering.SCATTER:
-            return [_scatter(name, node)]
+            return [scatter_kernel(name, node)]
         case Lowering.RANDOM:
             return random_kernels(name, node, stored)
         case _:
@@ -206,35 +208,3 @@ def _parts(node: Node) -> list[Part]:
         return [(None, origin, ones), (node.inputs[0], params["low"], steps)]
     x, u = node.inputs
     return [(x, origin, ones), (u, params["starts"], params["steps"])]
-
-
-def _scatter(name: str, node: Node) -> Bound:
-    updates, *indices = node.inputs
-    shape = node.params["shape"]
-    k = len(indices)
-    width = 1
-    for n in shape[k:]:
-        width *= n
-    count = updates.type.size // width if width else 0
-    dtype = node.types[0].dtype
-    buffers = [
-        Buffer(dtype, node.types[0].size, written=True),
-        Buffer(dtype, updates.type.size),
-        *[Buffer(np.dtype(np.int64), count) for _ in indices],
-    ]
-    kernel = ScatterAdd(
-        name,
-        tuple(buffers),
-        0,
-        1,
-        tuple(range(2, 2 + k)),
-        tuple(shape[:k]),
-        count,
-        width,
-        node.types[0].size >= 1 << 16,
-    )
-    for i, v in enumerate(node.inputs):
-        if v.node is not None and is_view(v.node):
-            raise MustCopyError(node, i)
-    keys = (node, *map(key_of, node.inputs))
-    return Bound(kernel, keys, node.types[0].size + updates.type.size)

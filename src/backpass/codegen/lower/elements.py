@@ -256,7 +256,7 @@ class Elements:
             case Lowering.REDUCTION:
                 arg = self.element(inputs[0], self.group.sources[node])
                 return self.add("reduce", (arg,), dtype, node.primitive.name)
-            case Lowering.PRODUCT:
+            case Lowering.PRODUCT | Lowering.SCATTER if node is self.group.head:
                 return self.add("acc", (), dtype)
             case _:
                 raise MustStoreError(node)

@@ -10,7 +10,7 @@ inner variables of its group; the group's other reductions must have the same. N
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import islice
@@ -30,6 +30,7 @@ from backpass.codegen.lower.index import (
     through,
 )
 from backpass.ir import Graph, Lowering, Node, Value
+from backpass.passes.sparse import is_checked, sparse_updates
 from backpass.prims.index import wrap_index
 from backpass.prims.shape import concatenate
 
@@ -55,7 +56,7 @@ class Group:
     places: dict[Node, Place] = field(default_factory=dict[Node, Place])
     sources: dict[Node, Place] = field(default_factory=dict[Node, Place])
     inner: frozenset[int] | None = None
-    head: Node | None = None  # a product, of which the group is the epilogue
+    head: Node | None = None  # a product or sparse sum, of which the group is the epilogue
     closed: bool = False
     needs: set[Group] = field(default_factory=set["Group"])  # groups that it reads
     sealed: bool = False  # a lower number depends on it
@@ -210,11 +211,27 @@ def variables(place: Place) -> frozenset[int]:
     return frozenset([i for f in place for i, c in enumerate(f.coefs) if c])
 
 
+def grouped(graph: Graph) -> Grouping:
+    """The groups of a graph; a sum is sparse if its group could take all that is made of it."""
+    sparse = {
+        node: chain
+        for node, chain in sparse_updates(graph).items()
+        if all(map(is_checked, node.inputs[1:], node.types[0].shape))
+    }
+    while True:
+        found = Grouping(graph, sparse)
+        whole = {s: c for s, c in sparse.items() if found.home[c[-1]] is found.home[s]}
+        if len(whole) == len(sparse):
+            return found
+        sparse = whole
+
+
 class Grouping:
     """The groups of a graph, and the home of each node in one of them."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, sparse: Mapping[Node, tuple[Node, ...]]) -> None:
         self.graph = graph
+        self.sparse = {node: head for head, chain in sparse.items() for node in (head, *chain)}
         self.home: dict[Node, Group] = {}
         self.groups: list[Group] = []
         self.scalars: Group | None = None  # the last group without loops
@@ -225,8 +242,8 @@ class Grouping:
                 self._place_map(node)
             elif is_reduction(node) and node.inputs[0].type.size:
                 self._place_reduction(node)
-            elif node.primitive.lower is Lowering.PRODUCT:
-                self._place_product(node)
+            elif node.primitive.lower is Lowering.PRODUCT or node in self.sparse:
+                self._place_head(node)
             elif is_row_of_scalars(node):
                 if not self._with_scalars(node, NOWHERE):
                     self._open(node, [], NOWHERE)
@@ -242,7 +259,7 @@ class Grouping:
         self._join(node, group, place)
         return group
 
-    def _place_product(self, node: Node) -> None:
+    def _place_head(self, node: Node) -> None:
         group = self._open(node, *domain_of(node.types[0].shape))
         group.head = node
         group.closed = not node.types[0].size or node.types[0].dtype.name not in REDUCED[:2]
@@ -272,13 +289,19 @@ class Grouping:
         for group in read:
             if group in needed:
                 break
-            if not group.full() and not (group.sealed and len(read) > 1):
+            sealed = group.sealed and len(read) > 1
+            if not group.full() and not sealed and self._may_join(node, group):
                 found.append(group)
             base = group.base()
             if base is None:
                 break
             needed |= base
         yield from sorted(found, key=lambda g: (g.head is None, not g.needs))
+
+    def _may_join(self, node: Node, group: Group) -> bool:
+        """Whether a sparse sum's group takes the node: that of its own chain, and no other's."""
+        head = group.head if group.head in self.sparse else None
+        return self.sparse.get(node) is head
 
     # -- maps
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from backpass.codegen.lower.build import kernels_of
 from backpass.codegen.lower.elements import MustCopyError, MustStoreError
-from backpass.codegen.lower.groups import Group, Grouping, is_map, is_scan, is_view
+from backpass.codegen.lower.groups import Group, grouped, is_map, is_scan, is_view
 from backpass.codegen.lower.merge import merge_groups
 from backpass.codegen.lower.schedule import Bound
 from backpass.codegen.lower.stored import stored_nodes
@@ -25,6 +25,7 @@ from backpass.passes.narrow import narrow
 from backpass.passes.order import order
 from backpass.passes.rewrite import rewrite
 from backpass.passes.scalarize import scalarize
+from backpass.passes.sparse import checked_indices
 from backpass.prims import elementwise as el
 from backpass.prims.contract import contract
 from backpass.prims.shape import transpose
@@ -52,7 +53,8 @@ class Lowered:
 
 def lower(graph: Graph) -> Lowered:
     """Kernels and calls for a graph."""
-    graph = _own_outputs(order(cse(scalarize(narrow(expand(masks(graph))), is_map))))
+    graph = checked_indices(narrow(expand(masks(graph))))
+    graph = _own_outputs(order(cse(scalarize(graph, is_map))))
     forced: set[Node] = set()
     for _ in range(ROUNDS):
         try:
@@ -66,7 +68,7 @@ def lower(graph: Graph) -> Lowered:
 
 
 def _steps(graph: Graph, forced: set[Node]) -> tuple[Bound | Call, ...]:
-    grouping = merge_groups(Grouping(graph))
+    grouping = merge_groups(grouped(graph))
     stored = stored_nodes(grouping) | forced
     steps: list[Bound | Call] = []
     for group in grouping.groups:
