@@ -2,20 +2,25 @@
 
 Counted from the kernels as they are: a product counts two operations a multiply-add, an elementwise
 operation one. Bytes are those of the arrays that a kernel reads and writes, each once, so what
-stays in a cache between kernels counts again.
+stays in a cache between kernels counts again. Of an array that is read or changed at indices they
+are those of as many rows as there are indices, at most.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 
 from backpass.codegen.arrange import Step
+from backpass.codegen.lower.elements import Key
 from backpass.codegen.lower.lower import Call
+from backpass.codegen.lower.schedule import Bound
 from backpass.codegen.phases import is_parallel
 from backpass.codegen.program import Program
-from backpass.ir import show
-from backpass.loops import Gemm, LoopKernel, Op, Space
+from backpass.ir import Value, show
+from backpass.loops import Gemm, LoopKernel, Op, ScatterAdd, Space
+from backpass.loops.change import change_of
 from backpass.loops.show import show as show_kernel
 
 _NO_WORK = frozenset({"load", "load_at", "store", "const", "index", "wrap", "acc", "cast"})
@@ -112,7 +117,7 @@ def _kernel_plan(step: Step, program: Program) -> KernelPlan:
         shape = node.types[0].shape
         return KernelPlan(node.primitive.name, "reference", "", shape, 0, moved, False, text)
     kernel = step.kernel
-    moved = sum([b.size * b.dtype.itemsize for b in kernel.buffers if b.space is Space.MEMORY])
+    moved = _moved(step, program.arranged.in_place)
     function, text = program.assembly.names[kernel.name], show_kernel(kernel)
     if isinstance(kernel, Gemm):
         shape = (kernel.batch, kernel.rows, kernel.columns, kernel.depth)
@@ -125,9 +130,35 @@ def _kernel_plan(step: Step, program: Program) -> KernelPlan:
             flops += (prod(shape) if stage.loops else rows) * _operations(stage.ops)
         kind = "loops"
     else:
-        shape, flops = (kernel.count, kernel.width), kernel.count * kernel.width
+        shape = (kernel.count, kernel.width)
+        flops = prod(shape) * (1 + _operations(kernel.epilogue))
         kind = "scatter"
     return KernelPlan(kernel.name, kind, function, shape, flops, moved, is_parallel(step), text)
+
+
+def _moved(step: Bound, in_place: Mapping[Key, Value]) -> int:
+    """The bytes that a kernel reads and writes."""
+    kernel = step.kernel
+    most: dict[int, int] = {}  # of a buffer: the elements that are read at indices at most
+    ops: list[Op] = []
+    if isinstance(kernel, LoopKernel):
+        ops = [op for stage in kernel.stages for op in stage.ops]
+    elif isinstance(kernel, ScatterAdd) and (change := change_of(kernel)) is not None:
+        source = kernel.epilogue[change.kept].param.buffer
+        memory = [i for i, b in enumerate(kernel.buffers) if b.space is Space.MEMORY]
+        keys = dict(zip(memory, step.keys, strict=True))
+        if in_place.get(keys[kernel.out]) is keys[source]:
+            most = dict.fromkeys((source, kernel.out), kernel.count * kernel.width)
+    plain = {op.param.buffer for op in ops if op.code in ("load", "store")}
+    for op in ops:
+        if op.code == "load_at" and isinstance(kernel, LoopKernel):
+            most[op.param.access.buffer] = prod(kernel.extents)
+    total = 0
+    for i, b in enumerate(kernel.buffers):
+        if b.space is Space.MEMORY:
+            size = b.size if i in plain else min(b.size, most.get(i, b.size))
+            total += size * b.dtype.itemsize
+    return total
 
 
 def _operations(ops: tuple[Op, ...]) -> int:

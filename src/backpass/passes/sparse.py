@@ -64,7 +64,8 @@ def sparse_updates(graph: Graph) -> dict[Node, tuple[Node, ...]]:
     """For each sum that changes only the rows which it names, the maps that are made of it.
 
     The last of them is x - t or x + t, with x an array like the sum, and t made by the others of
-    the sum and of single numbers. Nothing else reads any of them but the last.
+    the sum and of single numbers. Nothing else reads any of them but the last, which is returned:
+    what is only a part of something else (x + g, with a decay) is written as a whole anyway.
     """
     found: dict[Node, tuple[Node, ...]] = {}
     sums = [node for node in graph.nodes if node.primitive is ix.scatter_add and _is_worth(node)]
@@ -108,7 +109,8 @@ def _chain(
         chain.append(reader)
         others = [v for v in reader.inputs if v.node is not current and not _is_single(v)]
         if others:
-            return tuple(chain) if _is_change(reader, current, others) else None
+            ends = reader in returned and _is_change(reader, current, others)
+            return tuple(chain) if ends else None
         current = reader
 
 
