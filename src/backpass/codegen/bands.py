@@ -3,14 +3,16 @@
 A layer's row of a batch needs only this row of the layer before. Where kernels follow each other
 like that, all are cut into the same `bands` of rows: a thread runs the whole chain for one band
 after the other, and nobody waits. A band is what one thread of a team of `bands` would do, so the
-emitted functions know nothing of it: share b of B is called as thread b of B. Invariant: of all
-that banded kernels of a phase write, each touches the same rows in the same band (`Rows`), and who
-owns a row never depends on the number of threads.
+emitted functions know nothing of it: share b of B is called as thread b of B. A long reduction is
+done in chunks of rows; what makes the rows that it folds can run chunk by chunk with it, so that a
+table that both read comes from memory once. Invariant: of all that banded kernels of a phase write,
+each touches the same rows in the same band (`Rows`), and who owns a row never depends on the number
+of threads.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from backpass.codegen.lower.elements import Entry, Key, Named, Spot
@@ -40,19 +42,32 @@ def band_rows(rows: int) -> int:
     return height if rows % height == 0 and rows > height else 0
 
 
-def banded(step: Bound) -> Bound | None:
-    """The step with its rows in bands, if they can be and each depends on its own."""
+def heights_of(steps: Sequence[object]) -> dict[int, int]:
+    """The heights of bands that long reductions ask for, by the number of rows."""
+    return dict([s.chunk for s in steps if isinstance(s, Bound) and s.chunk is not None])
+
+
+def banded(step: Bound, heights: Mapping[int, int]) -> Bound | None:
+    """The step with its rows in bands, if they can be and each depends on its own.
+
+    Args:
+        heights: of the bands, for some numbers of rows; for others see `band_rows`.
+    """
     kernel = step.kernel
     if isinstance(kernel, Gemm):
-        found = _banded_product(kernel)
+        height = heights.get(kernel.rows) or band_rows(kernel.rows)
+        found = _banded_product(kernel, height)
     elif isinstance(kernel, LoopKernel):
-        found = _banded_loops(kernel)
+        height = 1
+        if step.chunk is None and kernel.extents:
+            height = heights.get(kernel.extents[0]) or band_rows(kernel.extents[0])
+        found = _chunked(kernel) if step.chunk is not None else _banded_loops(kernel, height)
     else:
         return None
     if found is None:
         return None
     rows = found.rows if isinstance(found, Gemm) else found.extents[0]
-    made = replace(step, kernel=found, bands=rows // band_rows(rows))
+    made = replace(step, kernel=found, bands=-(-rows // height))
     used = list(_accesses(made))
     if any([isinstance(a, Access) and not _by_rows(made, a, stored) for a, stored in used]):
         return None
@@ -60,9 +75,8 @@ def banded(step: Bound) -> Bound | None:
     return made if local else None
 
 
-def _banded_product(kernel: Gemm) -> Gemm | None:
-    height = band_rows(kernel.rows)
-    if not height or kernel.batch != 1 or not 0 < kernel.depth <= DEPTH:
+def _banded_product(kernel: Gemm, height: int) -> Gemm | None:
+    if not height or kernel.rows % height or kernel.batch != 1 or not 0 < kernel.depth <= DEPTH:
         return None
     bands, y = kernel.rows // height, kernel.columns * kernel.depth
     if y * kernel.dtype.itemsize > OPERAND or kernel.x.strides[3] != 1:
@@ -96,11 +110,19 @@ def turned(step: Bound) -> tuple[Bound, Bound] | None:
     return copy, replace(product, keys=(*step.keys, target))
 
 
-def _banded_loops(kernel: LoopKernel) -> LoopKernel | None:
-    height = band_rows(kernel.extents[0]) if kernel.outer == 1 else 0
-    if not height or kernel.clip is not None:
+def _chunked(kernel: LoopKernel) -> LoopKernel | None:
+    """A reduction in chunks: share b of as many as there are chunks is chunk b."""
+    blocked = plan_loops(kernel).blocked
+    if kernel.extents[0] == 1 or (blocked is not None and blocked[0] == 0):
         return None
-    schedule = replace(kernel.schedule, parallel=True)
+    return replace(kernel, schedule=replace(kernel.schedule, parallel=True))
+
+
+def _banded_loops(kernel: LoopKernel, height: int) -> LoopKernel | None:
+    if not height or kernel.outer != 1 or kernel.clip is not None or kernel.extents[0] <= height:
+        return None
+    band = height if kernel.extents[0] % height else 0
+    schedule = replace(kernel.schedule, parallel=True, band=band)
     if schedule.vector == 0:
         schedule = replace(schedule, unroll=min(schedule.unroll, height // LANES))
     kernel = replace(kernel, schedule=schedule)
@@ -115,6 +137,15 @@ def _by_rows(step: Bound, access: Access, stored: bool) -> bool:
 
 def _axis(step: Bound) -> int:
     return 1 if isinstance(step.kernel, Gemm) else 0
+
+
+def band_height(step: Bound) -> int:
+    """The iterations of a banded step's first rows axis that are one band."""
+    kernel = step.kernel
+    if isinstance(kernel, Gemm):
+        return kernel.rows // step.bands
+    assert isinstance(kernel, LoopKernel)
+    return kernel.schedule.band or kernel.extents[0] // step.bands
 
 
 def rows_of(step: Bound, access: Access | Indexed) -> Rows | None:
@@ -134,7 +165,7 @@ def rows_of(step: Bound, access: Access | Indexed) -> Rows | None:
             low, high = low + min(0, s * (n - 1)), high + max(0, s * (n - 1))
     if stride < 1 or low < 0 or high >= stride:
         return None
-    return Rows(step.bands, stride * extents[axis] // step.bands)
+    return Rows(step.bands, stride * band_height(step))
 
 
 def _accesses(step: Bound) -> Iterator[tuple[Access | Indexed, bool]]:

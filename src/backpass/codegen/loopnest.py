@@ -95,7 +95,7 @@ def _outer_loop(f: Function, plan: Plan, buffers: Sequence[str]) -> None:
     total = prod(outer.counts)
     first, last, end = constant(0, INT64), constant(total, INT64), None
     if kernel.schedule.parallel:
-        first, last = share(f, total)
+        first, last = _banded(f, plan, total) if kernel.schedule.band else share(f, total)
         some, end = branch(f, f.let(f"icmp slt {first}, {last.name}", BOOL))
         f.begin(some)
     if total == 1:
@@ -111,6 +111,17 @@ def _outer_loop(f: Function, plan: Plan, buffers: Sequence[str]) -> None:
     if end is not None:
         f.emit(f"br label %{end}")
         f.begin(end)
+
+
+def _banded(f: Function, plan: Plan, total: int) -> tuple[Reg, Reg]:
+    """This share's band of iterations."""
+    band = plan.kernel.schedule.band
+    if plan.blocked is not None:
+        band //= plan.blocked[1]
+    f.module.declare("declare i64 @llvm.smin.i64(i64, i64)")
+    first = f.let(f"mul nsw i64 %tid, {band}", INT64, hint="i")
+    end = add_constant(f, first, band)
+    return first, f.let(f"call i64 @llvm.smin.i64({end}, i64 {total})", INT64, hint="i")
 
 
 def _split(f: Function, position: Reg, outer: _Outer) -> list[Reg]:

@@ -15,7 +15,7 @@ from itertools import islice
 from math import prod
 
 from backpass.codegen.arrange import Arranged, Step, bytes_of, can_fail, reads, writes
-from backpass.codegen.bands import Rows, banded, owners, turned
+from backpass.codegen.bands import Rows, banded, heights_of, owners, turned
 from backpass.codegen.halves import in_halves
 from backpass.codegen.lower.elements import Key
 from backpass.codegen.lower.lower import Call
@@ -100,12 +100,13 @@ def chained(arranged: Arranged) -> Arranged:
     arranged = replace(arranged, steps=tuple(map(_shared, arranged.steps)))
     if any([isinstance(s, Call) for s in arranged.steps]):
         return arranged
-    arranged = replace(arranged, steps=tuple(_halved(arranged)))
+    heights = heights_of(arranged.steps)
+    arranged = replace(arranged, steps=tuple(_halved(arranged, heights)))
     steps = arranged.steps
     memory = _memory(arranged.in_place)
     before = _before(arranged, memory)
     late = [_is_late(s, arranged) for s in steps]
-    forms = [_Form() if late[i] else _banded(s) for i, s in enumerate(steps)]
+    forms = [_Form() if late[i] else _banded(s, heights) for i, s in enumerate(steps)]
     able = [form.step for form in forms]
     early = [not before[i] and _is_small(s) and not late[i] for i, s in enumerate(steps)]
     queue, done = sorted(range(len(steps)), key=lambda i: not early[i]), set[int]()
@@ -133,23 +134,23 @@ class _Form:
     copy: Bound | None = None
 
 
-def _banded(step: Step) -> _Form:
+def _banded(step: Step, heights: Mapping[int, int]) -> _Form:
     if isinstance(step, Call):
         return _Form()
-    found = step if step.bands else banded(step)
+    found = step if step.bands else banded(step, heights)
     if found is None and (pair := turned(step)) is not None:
         copy, step = pair
-        found = banded(step)
+        found = banded(step, heights)
         return _Form() if found is None else _Form(found, copy)
     return _Form(found)
 
 
-def _halved(arranged: Arranged) -> list[Step]:
+def _halved(arranged: Arranged, heights: Mapping[int, int]) -> list[Step]:
     """The steps, with sums over rows that bands make in two halves."""
     made: dict[Key, Rows] = {}
     steps: list[Step] = []
     for step in arranged.steps:
-        form = _Form() if _is_late(step, arranged) else _banded(step)
+        form = _Form() if _is_late(step, arranged) else _banded(step, heights)
         if form.step is not None:
             own = owners(form.step)
             made.update({k: rows for k in writes(step) if (rows := own[k]) is not None})
@@ -223,10 +224,10 @@ def _run(
         return [first]
     run, touched, chain = {first: None}, _Touched(), [start]
     touched.add(start, memory, _owner(start, 0))
-    made = _made(start, memory)
+    made, most = _made(start, memory), _limit(start)
     for i in pending[1:]:
         step = able[i]
-        if step is None or step.bands != start.bands or made + _made(step, memory) > MADE:
+        if step is None or step.bands != start.bands or made + _made(step, memory) > most:
             continue
         own = _owner(step, 0)
         if all([b in done or b in run for b in before[i]]) and not touched.waits(step, memory, own):
@@ -241,6 +242,11 @@ def _run(
 def _made(step: Step, memory: Memory) -> int:
     """The bytes of what a step makes in memory that is not a caller's."""
     return sum([bytes_of(key, step) for key in writes(step) if memory(key) is key])
+
+
+def _limit(step: Step) -> int:
+    """The bytes that a phase with a step may make and keep."""
+    return max([MADE, *[bytes_of(key, step) // SHARE for key in reads(step)]])
 
 
 # -- phases
@@ -266,16 +272,16 @@ def placed(arranged: Arranged, memory: Memory, lanes: int) -> list[Place]:
         return [Place(i, 0) for i in range(len(steps))]
     lanes = max(1, min(lanes, LANES_AT_MOST))
     found: list[Place] = []
-    phase, touched, loads, begin, made = 0, _Touched(), [0.0] * lanes, 0, 0
+    phase, touched, loads, begin, made, most = 0, _Touched(), [0.0] * lanes, 0, 0, MADE
     for i, step in enumerate(steps):
         free = _lanes(step, touched, memory, lanes)
         own = _made(step, memory)
         apart = isinstance(step, Call) or (i > 0 and isinstance(steps[i - 1], Call))
         failing = i == arranged.commit and any([can_fail(s) for s in steps[begin:i]])
-        if i and (apart or not free or failing or (made and made + own > MADE)):
+        if i and (apart or not free or failing or (made and made + own > most)):
             phase, touched, loads, begin, made = phase + 1, _Touched(), [0.0] * lanes, i, 0
-            free = range(lanes)
-        made += own
+            free, most = range(lanes), MADE
+        made, most = made + own, max(most, _limit(step))
         lane = min(free, key=lambda n: loads[n])
         if is_parallel(step):
             loads = [n + nanoseconds(step) / lanes for n in loads]

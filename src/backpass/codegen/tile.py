@@ -42,7 +42,7 @@ def tile_map(kernel: LoopKernel) -> LoopKernel | None:
         extents=tuple(kernel.extents[a] for a in order),
         outer=rank - 1,
         stages=(Stage(True, moved),),
-        schedule=Schedule(rank - 1, rows, kernel.schedule.parallel),
+        schedule=Schedule(rank - 1, rows, kernel.schedule.parallel, kernel.schedule.band),
     )
 
 

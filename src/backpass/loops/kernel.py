@@ -129,12 +129,14 @@ class Schedule:
     those of the positions l modulo unroll * LANES, which run with the other inner axes outside, in
     their order; neighbouring vectors are joined first, then the lanes of the one that is left by
     halves: 8 pairs, 4, 2, 1. `parallel` says whether outer iterations are shared among threads;
-    small kernels are not.
+    small kernels are not. With `band`, share b is the iterations [b * band, (b + 1) * band) of the
+    one outer axis, as far as it has them.
     """
 
     vector: int | None = None
     unroll: int = 1
     parallel: bool = False
+    band: int = 0
 
 
 @dataclass(frozen=True, slots=True)

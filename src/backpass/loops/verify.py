@@ -103,6 +103,10 @@ def _check_frame(kernel: LoopKernel) -> None:
     )
     vector, outer = schedule.vector, kernel.outer
     _require(
+        not schedule.band or (schedule.parallel and outer == 1),
+        f"{name}: bands of {schedule.band} along {outer} outer axes",
+    )
+    _require(
         vector is None or max(outer - 1, 0) <= vector < rank,
         f"{name}: vector axis {vector} is neither the last outer axis nor an inner one",
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -27,8 +27,12 @@ from backpass.codegen.lower.tails import better_apart, tail_of
 from backpass.ir import Lowering, Node, Value
 
 
-def kernels_of(group: Group, stored: set[Node]) -> list[Bound]:
-    """The kernels that compute what of the group is stored, in the order in which they run."""
+def kernels_of(group: Group, stored: set[Node], heights: Mapping[int, int]) -> list[Bound]:
+    """The kernels that compute what of the group is stored, in the order in which they run.
+
+    Args:
+        heights: see `partial`.
+    """
     roots = [node for node in group.places if node in stored]
     if not roots:
         return []
@@ -48,10 +52,12 @@ def kernels_of(group: Group, stored: set[Node]) -> list[Bound]:
         case Lowering.RANDOM:
             return random_kernels(name, node, stored)
         case _:
-            return _fused(name, group, stored, roots)
+            return _fused(name, group, stored, roots, heights)
 
 
-def _fused(name: str, group: Group, stored: set[Node], roots: list[Node]) -> list[Bound]:
+def _fused(
+    name: str, group: Group, stored: set[Node], roots: list[Node], heights: Mapping[int, int]
+) -> list[Bound]:
     elements = Elements(group, stored)
     extents = group.extents
     if not extents:  # in order, since a chain of thousands is too deep for recursion
@@ -71,7 +77,7 @@ def _fused(name: str, group: Group, stored: set[Node], roots: list[Node]) -> lis
         folded = node in group.sources
         key: Key = Named("partial", node) if folded else node
         elements.store(entry, key, linear(group.places[node], node.types[0].shape, len(extents)))
-    first, chunks = partial(name, extents, elements.entries, group.inner)
+    first, chunks = partial(name, extents, elements.entries, group.inner, heights)
     folds = [node for node in roots if node in group.sources]
     return [first, _joining(f"{name}j", group, folds, chunks)]
 
@@ -141,7 +147,7 @@ def _joining(name: str, group: Group, folds: list[Node], chunks: int) -> Bound:
         dtype = node.types[0].dtype
         row = linear(group.places[node], node.types[0].shape, len(group.extents))
         own = [row.coefs[v] for v in rows]
-        source = Form(row.constant * chunks, (*[c * chunks for c in own], 1))
+        source = Form(row.constant, (*own, node.types[0].size))
         at = len(entries)
         entries.append(Entry("load", (), dtype, Spot(Named("partial", node), source)))
         entries.append(Entry("reduce", (at,), dtype, node.primitive.name))

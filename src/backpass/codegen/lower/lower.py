@@ -6,6 +6,7 @@ lowering begins again; each round stores or copies something more, so it ends.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,7 @@ from backpass.codegen.lower.build import kernels_of
 from backpass.codegen.lower.elements import MustCopyError, MustStoreError
 from backpass.codegen.lower.groups import Group, grouped, is_map, is_scan, is_view
 from backpass.codegen.lower.merge import merge_groups
-from backpass.codegen.lower.schedule import Bound
+from backpass.codegen.lower.schedule import CHUNK, SHORT, Bound
 from backpass.codegen.lower.stored import stored_nodes
 from backpass.ir import Graph, Lowering, Node, Value
 from backpass.ir.graph import made, rebuild
@@ -31,6 +32,7 @@ from backpass.prims.contract import contract
 from backpass.prims.shape import transpose
 
 ROUNDS = 1000
+CHUNK_BYTES = 1 << 19  # of what a chunk of a long reduction reads
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,7 @@ def lower(graph: Graph) -> Lowered:
 def _steps(graph: Graph, forced: set[Node]) -> tuple[Bound | Call, ...]:
     grouping = merge_groups(grouped(graph))
     stored = stored_nodes(grouping) | forced
+    heights = _heights(grouping.groups)
     steps: list[Bound | Call] = []
     for group in grouping.groups:
         if group.closed and not _has_kernel(group):
@@ -77,8 +80,24 @@ def _steps(graph: Graph, forced: set[Node]) -> tuple[Bound | Call, ...]:
             if any([t.size for t in node.types]):
                 steps.append(Call(node))
         else:
-            steps.extend(kernels_of(group, stored))
+            steps.extend(kernels_of(group, stored, heights))
     return tuple(steps)
+
+
+def _heights(groups: Sequence[Group]) -> dict[int, int]:
+    """For the positions of long reductions, how many are one chunk: what they read fits a cache.
+
+    Reductions over as many positions have chunks of one height, so that all of them, and what makes
+    what they fold, can run chunk by chunk (`codegen/bands.py`).
+    """
+    found: dict[int, int] = {}
+    for group in groups:
+        if group.chunked():
+            n = max([group.extents[v] for v in group.inner or ()])
+            wide = group.size // n * np.dtype(np.float64).itemsize
+            height = min(CHUNK, max(SHORT, 1 << (CHUNK_BYTES // wide).bit_length() >> 1))
+            found[n] = min(height, found.get(n, height))
+    return found
 
 
 def _has_kernel(group: Group) -> bool:

@@ -8,7 +8,7 @@ many vectors at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
@@ -37,17 +37,23 @@ BLOCK = 2048  # elements of a long run that one thread works on at a time
 PARALLEL_WORK = 1 << 16  # operations below which threads do not pay
 LANE_BY_LANE = 12.0  # cost of a vector whose lanes do not lie side by side, which has one for 1
 CHUNK = 4096  # elements of one part of a long reduction
+SHORT = 256  # and the fewest, where what they read is to stay in a cache
 INT64 = np.dtype(np.int64)
 
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """A kernel, and what each of its buffers in memory is; into how many `bands` rows are cut."""
+    """A kernel, and what each of its buffers in memory is; into how many `bands` rows are cut.
+
+    `chunk`, of a long reduction, is how many positions it folds and how many are one chunk, which
+    its first axis counts.
+    """
 
     kernel: Kernel
     keys: tuple[Key, ...]
     work: int
     bands: int = 0
+    chunk: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,11 +171,18 @@ def scheduled(
 
 
 def partial(
-    name: str, extents: Sequence[int], entries: Sequence[Entry], inner: frozenset[int]
+    name: str,
+    extents: Sequence[int],
+    entries: Sequence[Entry],
+    inner: frozenset[int],
+    heights: Mapping[int, int],
 ) -> tuple[Bound, int]:
     """The first half of a long reduction: one result for each chunk, and the number of chunks.
 
-    Results are stored at `Spot(("partial", node), row)`; behind each row comes an axis of chunks.
+    Results are stored at `Spot(("partial", node), row)`; before the rows comes an axis of chunks.
+
+    Args:
+        heights: for a number of positions, how many are one chunk; CHUNK where it is not said.
     """
     loops = Loops(tuple(extents), tuple(entries), 0)
     axes = range(len(extents))
@@ -183,26 +196,24 @@ def partial(
     rest = 1
     for i, n in enumerate(folded_sizes):
         rest *= n if i != longest else 1
-    block = max(1, CHUNK // rest)
+    n = folded_sizes[longest]
+    block = max(1, min(CHUNK // rest, heights.get(n, CHUNK)))
     loops, clip = cut(loops, rows + longest, block)
     chunks = loops.extents[rows]
-    entries = tuple([_spread(e, rows, chunks) for e in loops.entries])
-    loops = replace(loops, entries=entries)
-    if lanes not in inner and rows:  # lanes go along the last of the rows, behind the chunks
-        order = [*range(rows - 1), rows, rows - 1, *range(rows + 1, len(loops.extents))]
-        loops = permuted(loops, order, loops.outer)
-        clip = None if clip is None else replace(clip, outer=rows - 1)
-    return _assembled(name, loops, clip), chunks
+    order = [rows, *range(rows), *range(rows + 1, len(loops.extents))]
+    loops = permuted(loops, order, loops.outer)
+    clip = None if clip is None else replace(clip, outer=0)
+    loops = replace(loops, entries=tuple(map(_spread, loops.entries)))
+    return replace(_assembled(name, loops, clip), chunk=(n, block)), chunks
 
 
-def _spread(e: Entry, axis: int, chunks: int) -> Entry:
-    """A store of a partial result with room for all chunks."""
+def _spread(e: Entry) -> Entry:
+    """A store of a partial result behind those of the chunks before."""
     if e.code != "store" or not _is_partial(e.param.key):
         return e
     form = e.param.form
-    coefs = [c * chunks for c in form.coefs]
-    coefs[axis] = 1
-    return replace(e, param=replace(e.param, form=Form(form.constant * chunks, tuple(coefs))))
+    coefs = (e.param.key.of.types[0].size, *form.coefs[1:])
+    return replace(e, param=replace(e.param, form=Form(form.constant, coefs)))
 
 
 def _is_partial(key: Key) -> bool:
