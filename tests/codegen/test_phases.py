@@ -20,7 +20,7 @@ from tests.codegen.native import NativeKernel
 import backpass as bp
 from backpass import nn
 from backpass.codegen.arrange import Step, arranged, reads, writes
-from backpass.codegen.bands import band_rows, turned
+from backpass.codegen.bands import band_height, band_rows, turned
 from backpass.codegen.gemm import emit_gemm
 from backpass.codegen.loopnest import emit_loops
 from backpass.codegen.lower.elements import Named
@@ -66,8 +66,28 @@ CASES = {
 }
 
 
+# Rows of a table with twelve columns: with a cut last chunk of 4096, of whole chunks, one chunk more
+# than two with a single row, and too few for chunks.
+TABLES = {"table": 20000, "even table": 32768, "one row more": 16385, "few rows": 16384}
+
+
+def regression(rows: int) -> tuple[list[Step], list[Place], Any]:
+    """The value and gradient of a logistic regression."""
+    x, y = R.normal(size=(rows, 12)), R.normal(size=rows)
+
+    def loss(w: Any, x: Any, y: Any) -> Any:
+        z = x @ w
+        return np.mean(np.logaddexp(0, z) - y * z)
+
+    graph = bp.jit(bp.value_and_grad(loss)).graph(R.normal(size=12), x, y)
+    steps = chained(arranged(lower(graph), {}))
+    return list(steps.steps), placed(steps, lambda key: key, 4), lambda key: key
+
+
 def training(name: str) -> tuple[list[Step], list[Place], Any]:
     """The steps of a training step, where they are, and the memory of an array."""
+    if name in TABLES:
+        return regression(TABLES[name])
     (parameters, outputs), batch, loss = CASES[name]
     x = R.normal(size=(batch, parameters[0].shape[1])).astype(np.float32)
     y = R.integers(0, 2, batch)
@@ -120,14 +140,19 @@ def accesses(step: Bound) -> list[tuple[Access | Indexed, bool]]:
     return found + [(op.param, op.code == "store") for op in ops if hasattr(op.param, "strides")]
 
 
+def band(step: Bound, b: int) -> range:
+    """The iterations of a band."""
+    rows = step.kernel.rows if isinstance(step.kernel, Gemm) else step.kernel.extents[0]
+    high = band_height(step)
+    return range(b * high, min((b + 1) * high, rows))
+
+
 def shares(step: Bound, place: Place, n: int) -> list[tuple[int, range | None]]:
     """(bits of the threads, rows) of what runs: a kernel that all share may be run by any."""
     if step.bands:
-        rows = step.kernel.rows if isinstance(step.kernel, Gemm) else step.kernel.extents[0]
-        high = rows // step.bands
         first = [t * step.bands // n for t in range(n + 1)]
         owner = [t for t in range(n) for _ in range(first[t], first[t + 1])]
-        return [(1 << owner[b], range(b * high, (b + 1) * high)) for b in range(step.bands)]
+        return [(1 << owner[b], band(step, b)) for b in range(step.bands)]
     return [((1 << n) - 1 if is_parallel(step) else 1 << (place.lane % n), None)]
 
 
@@ -146,7 +171,7 @@ def races(steps: list[Step], places: list[Place], memory: Any, n: int) -> list[s
             buffer = access.buffer if isinstance(access, Access) else access.access.buffer
             if buffer not in keys:
                 continue
-            size = 1 << 18
+            size = 1 << 19
             empty = {s: np.zeros(size, int) for s in (True, False)}
             marks = touched.setdefault(keys[buffer], empty)
             for bits, rows in shares(step, place, n):
@@ -161,7 +186,7 @@ def races(steps: list[Step], places: list[Place], memory: Any, n: int) -> list[s
     return found
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [*CASES, *TABLES])
 def test_no_thread_touches_what_another_writes(name: str) -> None:
     steps, places, memory = training(name)
     for n in (2, 3, 5):
@@ -172,7 +197,7 @@ def test_no_thread_touches_what_another_writes(name: str) -> None:
 
 def test_a_step_keeps_the_order_of_what_depends() -> None:
     """Every array is written before it is read, and read before it is replaced."""
-    for name in CASES:
+    for name in (*CASES, *TABLES):
         steps, _, memory = training(name)
         made = {k for s in steps for k in writes(s)}
         done: set[Any] = set()
@@ -246,6 +271,61 @@ def test_a_product_reads_a_turned_copy(rows: int, columns: int, depth: int) -> N
     assert turned(Bound(in_order, keys, 0)) is None
 
 
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_comes_from_memory_once(name: str) -> None:
+    """What makes the rows, and the sums over them, run in one phase, by bands of equal height."""
+    steps, places, _ = training(name)
+    table = [
+        (s.bands, p.phase)
+        for s, p in zip(steps, places, strict=True)
+        if isinstance(s, Bound) and any([b.size == 12 * TABLES[name] for b in s.kernel.buffers])
+    ]
+    bands = 0 if name == "few rows" else -(-TABLES[name] // 4096)
+    assert [b for b, _ in table] == [bands] * 2
+    assert (table[0][1] == table[1][1]) == (bands > 0)
+    chain = [s for s in steps if isinstance(s, Bound) and s.bands]
+    assert len(chain) == (3 if bands else 0)  # the rows, the sum of the losses, the gradient
+
+
+@pytest.mark.parametrize("rows", [16385, 20000, 32768])
+def test_chunks_give_the_same_bits_on_any_threads(
+    rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, y, w = R.normal(size=(rows, 12)), R.normal(size=rows), R.normal(size=12)
+
+    def loss(w: Any, x: Any, y: Any) -> Any:
+        z = x @ w
+        return np.mean(np.logaddexp(0, z) - y * z)
+
+    found: list[bytes] = []
+    for n in ("1", "2", "3", "7"):
+        monkeypatch.setenv("OMP_NUM_THREADS", n)
+        value, slope = bp.jit(bp.value_and_grad(loss))(w, x, y)
+        found.append(np.append(slope, value).tobytes())
+        expected = x.T @ (1 / (1 + np.exp(-(x @ w))) - y) / rows
+        np.testing.assert_allclose(slope, expected, rtol=1e-11, atol=1e-13)
+        np.testing.assert_allclose(value, loss(w, x, y), rtol=1e-12)
+    assert len(set(found)) == 1
+
+
+def test_sums_over_rows_of_which_each_needs_all_are_no_chain() -> None:
+    """The rows that are folded depend on a sum over all of them: another pass over the table."""
+    x = R.normal(size=(20000, 12))
+
+    def twice(x: Any, w: Any) -> Any:
+        z = x @ w
+        return x.T @ np.exp(z - np.max(z))
+
+    steps = chained(arranged(lower(bp.jit(twice).graph(x, R.normal(size=12))), {}))
+    places = placed(steps, lambda key: key, 4)
+    own = [
+        p.phase
+        for s, p in zip(steps.steps, places, strict=True)
+        if isinstance(s, Bound) and any([b.size == x.size for b in s.kernel.buffers])
+    ]
+    assert len(own) == 2 and own[0] < own[1]
+
+
 @pytest.mark.parametrize(
     ("rows", "height"), [(16, 0), (32, 16), (64, 16), (72, 0), (1024, 16), (2048, 32), (40000, 0)]
 )
@@ -257,7 +337,7 @@ def _emitted(machine: Machine, module: Any, kernel: Gemm, name: str) -> Any:
     return emit_gemm(module, kernel, name, machine)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [*CASES, *TABLES])
 @pytest.mark.parametrize("cpu", [None, "haswell", "x86-64"])
 def test_share_b_writes_the_rows_of_band_b(name: str, cpu: str | None) -> None:
     machine = host()
@@ -281,12 +361,10 @@ def test_share_b_writes_the_rows_of_band_b(name: str, cpu: str | None) -> None:
                 for m in memories
             ]
             native.share(arrays, b, step.bands)
-            rows = step.kernel.rows if isinstance(step.kernel, Gemm) else step.kernel.extents[0]
-            high = rows // step.bands
             for m, array, i in zip(memories, arrays, number, strict=True):
                 if m.written:
                     own = [
-                        elements(step, a, range(b * high, (b + 1) * high))
+                        elements(step, a, band(step, b))
                         for a, stored in accesses(step)
                         if stored and isinstance(a, Access) and a.buffer == i
                     ]

@@ -28,7 +28,7 @@ LANES_AT_MOST = 4
 WINDOW = 12  # steps that a chain may pass over
 SMALL = 1024  # elements of what is made long before it is read
 PRODUCT = 1 << 16  # multiply-adds of a product that is worth a barrier
-MADE = 3 << 17  # bytes that a phase makes and keeps to its end: more would cost much memory
+MADE = 3 << 17  # bytes that a phase makes beside its largest step, and keeps: more would cost much
 WORTH = 2000.0  # ns of serial steps that are worth a chain
 Owner = int | Rows | None  # a lane; rows in bands; any thread
 Memory = Callable[[Key], Hashable]
@@ -224,15 +224,18 @@ def _run(
         return [first]
     run, touched, chain = {first: None}, _Touched(), [start]
     touched.add(start, memory, _owner(start, 0))
-    made, most = _made(start, memory), _limit(start)
+    made = most = _made(start, memory)
     for i in pending[1:]:
         step = able[i]
-        if step is None or step.bands != start.bands or made + _made(step, memory) > most:
+        if step is None or step.bands != start.bands:
+            continue
+        more = _made(step, memory)
+        if _much(made + more, max(most, more)):
             continue
         own = _owner(step, 0)
         if all([b in done or b in run for b in before[i]]) and not touched.waits(step, memory, own):
             run[i] = None
-            made += _made(step, memory)
+            made, most = made + more, max(most, more)
             chain.append(step)
             touched.add(step, memory, own)
     worth = sum(map(nanoseconds, chain)) >= WORTH
@@ -244,9 +247,9 @@ def _made(step: Step, memory: Memory) -> int:
     return sum([bytes_of(key, step) for key in writes(step) if memory(key) is key])
 
 
-def _limit(step: Step) -> int:
-    """The bytes that a phase with a step may make and keep."""
-    return max([MADE, *[bytes_of(key, step) // SHARE for key in reads(step)]])
+def _much(made: int, most: int) -> bool:
+    """Whether steps make too much for one phase; the `most` of one has to have its room anyway."""
+    return made - most > MADE
 
 
 # -- phases
@@ -272,16 +275,16 @@ def placed(arranged: Arranged, memory: Memory, lanes: int) -> list[Place]:
         return [Place(i, 0) for i in range(len(steps))]
     lanes = max(1, min(lanes, LANES_AT_MOST))
     found: list[Place] = []
-    phase, touched, loads, begin, made, most = 0, _Touched(), [0.0] * lanes, 0, 0, MADE
+    phase, touched, loads, begin, made, most = 0, _Touched(), [0.0] * lanes, 0, 0, 0
     for i, step in enumerate(steps):
         free = _lanes(step, touched, memory, lanes)
         own = _made(step, memory)
         apart = isinstance(step, Call) or (i > 0 and isinstance(steps[i - 1], Call))
         failing = i == arranged.commit and any([can_fail(s) for s in steps[begin:i]])
-        if i and (apart or not free or failing or (made and made + own > most)):
-            phase, touched, loads, begin, made = phase + 1, _Touched(), [0.0] * lanes, i, 0
-            free, most = range(lanes), MADE
-        made, most = made + own, max(most, _limit(step))
+        if i and (apart or not free or failing or _much(made + own, max(most, own))):
+            phase, touched, loads, begin = phase + 1, _Touched(), [0.0] * lanes, i
+            free, made, most = range(lanes), 0, 0
+        made, most = made + own, max(most, own)
         lane = min(free, key=lambda n: loads[n])
         if is_parallel(step):
             loads = [n + nanoseconds(step) / lanes for n in loads]

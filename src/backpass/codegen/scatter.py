@@ -123,7 +123,9 @@ def update_pointer(f: Function, kernel: ScatterAdd, position: Reg) -> str:
     """Where the row of updates at a position begins."""
     terms: list[Reg] = []
     rest = position
-    for n, stride in reversed(list(zip(kernel.counts[1:], kernel.updates.strides[1:-1], strict=True))):
+    for n, stride in reversed(
+        list(zip(kernel.counts[1:], kernel.updates.strides[1:-1], strict=True))
+    ):
         above = f.let(f"udiv {rest}, {n}", INT64, hint="i")
         if stride:
             whole = f.let(f"mul nsw {above}, {n}", INT64, hint="i")
@@ -138,9 +140,7 @@ def update_pointer(f: Function, kernel: ScatterAdd, position: Reg) -> str:
     return access.offset_pointer(f, dtype, f"%b{kernel.updates.buffer}", total)
 
 
-def load_update(
-    f: Function, kernel: ScatterAdd, row: str, column: Reg, u: int, count: int
-) -> Reg:
+def load_update(f: Function, kernel: ScatterAdd, row: str, column: Reg, u: int, count: int) -> Reg:
     """Vector u from a column on, of a row of updates."""
     dtype, stride = kernel.buffers[kernel.updates.buffer].dtype, kernel.updates.strides[-1]
     if kernel.width == 1:
