@@ -66,8 +66,8 @@ CASES = {
 }
 
 
-# Rows of a table with twelve columns: with a cut last chunk of 4096, of whole chunks, one chunk more
-# than two with a single row, and too few for chunks.
+# Rows of a table with twelve columns: a last chunk of 4096 that is cut, whole chunks, a last chunk
+# of one row, and too few rows for chunks.
 TABLES = {"table": 20000, "even table": 32768, "one row more": 16385, "few rows": 16384}
 
 

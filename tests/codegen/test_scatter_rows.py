@@ -336,7 +336,7 @@ def test_a_wrong_index_changes_nothing(bad: int) -> None:
 def test_the_plan_counts_the_rows_that_are_touched() -> None:
     graph = graph_from(SPARSE["descent"], *ARGUMENTS)
     own = {
-        updated: [k for k in plan_of(Program(graph, u)).kernels if k.kind == "scatter"][0].bytes
+        updated: next(k for k in plan_of(Program(graph, u)).kernels if k.kind == "scatter").bytes
         for updated, u in ((True, {0: 0}), (False, {}))
     }
     rows = INDEX.size * 32 * 8

@@ -21,7 +21,7 @@ from backpass.codegen import access, arithmetic
 from backpass.codegen.blocks import CountedLoop, Loop, add_constant, branch
 from backpass.codegen.gemm_epilogue import Epilogue
 from backpass.codegen.scatter import columns, lanes_of, load_update, row_pointer, update_pointer
-from backpass.codegen.text import BOOL, INT64, DType, Function, Module, Reg, constant
+from backpass.codegen.text import BOOL, INT64, Function, Module, Reg, constant
 from backpass.codegen.workspace import Workspace, aligned
 from backpass.loops import ScatterAdd
 from backpass.loops.change import Change, change_of
@@ -182,7 +182,7 @@ class _Rows:
 
     def _ask_for(self, row: Reg) -> None:
         f, kernel = self.f, self.kernel
-        buffer = kernel.epilogue[self.how.kept].param.buffer
+        buffer: int = kernel.epilogue[self.how.kept].param.buffer
         pointer = row_pointer(f, kernel, buffer, row)
         nbytes = kernel.width * kernel.buffers[buffer].dtype.itemsize
         for line in range(min(_LINES, -(-nbytes // _LINE))):

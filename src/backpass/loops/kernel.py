@@ -186,9 +186,10 @@ class ScatterAdd:
     of `counts` being the number of n. Threads own columns or ranges of rows, so each sum has the
     order of n. An index out of range sets the status to 1 and adds nothing.
 
-    With an `epilogue`, over (0, row, column) and with `acc` as the sum, out is what it stores: x - t
-    or x + t, where t depends on the sum and on single numbers alone (`change.py`). Then indices are
-    in range, and rows that no index names are not visited where they would keep their value.
+    With an `epilogue`, over (0, row, column) and with `acc` as the sum, out is what it stores:
+    x - t or x + t, where t depends on the sum and on single numbers alone (`change.py`). Then
+    indices are in range, and rows that no index names are not visited where they would keep their
+    value.
     """
 
     name: str

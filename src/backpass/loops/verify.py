@@ -8,7 +8,6 @@ kernel that lowering makes.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from math import prod
 from typing import TypeVar
 
 import numpy as np

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
 from backpass.codegen.lower.elements import (
     Elements,
     Entry,
@@ -14,9 +12,8 @@ from backpass.codegen.lower.elements import (
     MustStoreError,
     Named,
     Spot,
-    key_of,
 )
-from backpass.codegen.lower.groups import Group, is_map, is_row_of_scalars, is_view
+from backpass.codegen.lower.groups import Group, is_map, is_row_of_scalars
 from backpass.codegen.lower.index import Form, domain_of, linear, scaled
 from backpass.codegen.lower.pieces import pieces
 from backpass.codegen.lower.product import product_kernels

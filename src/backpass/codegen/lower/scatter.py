@@ -89,7 +89,7 @@ def _kernel(
     name: str, node: Node, buffers: list[Buffer], access: Access, counts: tuple[int, ...]
 ) -> ScatterAdd:
     """A kernel without an epilogue, its first buffer out, its last the indices."""
-    updates, *indices = node.inputs
+    indices = node.inputs[1:]
     k, first, shape = len(indices), len(buffers), node.types[0].shape
     for i, v in enumerate(node.inputs):
         if i and v.node is not None and is_view(v.node):
@@ -107,7 +107,7 @@ def _kernel(
 
 
 def _updates(node: Node, place: int) -> tuple[Buffer, Access, tuple[int, ...]]:
-    """The buffer (number `place`) of the updates, where they are read, and the axes of positions."""
+    """The buffer (number `place`) of the updates, the access to them, and the axes of positions."""
     v, lead = node.inputs[0], node.inputs[1].ndim
     c = core(v)
     extents, where = domain_of(v.shape)
