@@ -38,9 +38,9 @@ def change_of(kernel: ScatterAdd) -> Change | None:
     pairs = [root.args] if root.code == "sub" else [root.args, root.args[::-1]]
     for kept, by in pairs:
         load = ops[kept]
-        if load.code == "load" and not load.args and _is_element(load.param, kernel):
-            if summed[by] and not summed[kept]:
-                return Change(kept, by, 0.0 if root.code == "sub" else -0.0)
+        plain = load.code == "load" and not load.args and _is_element(load.param, kernel)
+        if plain and summed[by]:
+            return Change(kept, by, 0.0 if root.code == "sub" else -0.0)
     return None
 
 
