@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -74,6 +76,18 @@ def test_an_index_out_of_range_adds_nothing_and_is_told(index: int) -> None:
     out, updates = np.full(15, 7, np.float32), np.ones(10, np.float32)
     assert NativeKernel(kernel, emit_scatter)([out, updates, np.array([1, index])]) == 1
     assert out.reshape(3, 5).tolist() == [[0] * 5, [1] * 5, [0] * 5]
+
+
+@pytest.mark.parametrize("strides", [(0, 7, 0, 1), (7, 0, 21, 1), (0, 0, 0, 0), (40, 13, 3, 1)])
+@pytest.mark.parametrize("parallel", [False, True])
+def test_updates_lie_anywhere(strides: tuple[int, ...], parallel: bool) -> None:
+    """Over the axes of the positions and the column, repeated or with gaps."""
+    kernel = scatter((5,), 24, 3, np.dtype(np.float32), parallel)
+    counts = (2, 3, 4)
+    size = 2 + sum([s * (n - 1) for s, n in zip(strides, (*counts, 3), strict=True)])
+    buffers = (kernel.buffers[0], Buffer(np.dtype(np.float32), size), *kernel.buffers[2:])
+    access = Access(1, 1, strides)
+    check(verify(replace(kernel, buffers=buffers, updates=access, counts=counts)), 1, True)
 
 
 @pytest.mark.parametrize("width", [256, 259, 330, 1000])

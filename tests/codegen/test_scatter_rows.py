@@ -89,12 +89,14 @@ def arrays_of(kernel: ScatterAdd, rate: float, seed: int) -> list[np.ndarray]:
     return found
 
 
-def check(kernel: ScatterAdd, rate: float, seed: int, in_place: bool) -> None:
+def check(
+    kernel: ScatterAdd, rate: float, seed: int, in_place: bool, cpu: str | None = None
+) -> None:
     arrays = arrays_of(kernel, rate, seed)
     expected = [a.copy() for a in arrays]
     with np.errstate(all="ignore"):
         assert interpret(kernel, expected, REFERENCES) == 0
-    native = NativeKernel(kernel, emit_rows)
+    native = NativeKernel(kernel, emit_rows, cpu)
     for n in (1, 2, 3, 7):
         found = [guarded(a) for a in arrays]
         if in_place:
@@ -134,6 +136,12 @@ def test_random_updates_equal_the_oracle(
 @pytest.mark.parametrize("in_place", [True, False])
 def test_every_rate(rate: float, root: str, in_place: bool) -> None:
     check(kernel_of((150,), (6, 5), 20, np.float32, root), rate, 3, in_place)
+
+
+@pytest.mark.parametrize("cpu", ["haswell", "x86-64"])
+@pytest.mark.parametrize("width", [1, 20, 64])
+def test_older_machines(cpu: str, width: int) -> None:
+    check(kernel_of((150,), (6, 5), width, np.float32, "sub"), 0.1, 3, True, cpu)
 
 
 def test_rows_that_no_index_names_are_not_touched_in_place() -> None:
