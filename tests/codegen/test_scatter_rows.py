@@ -26,6 +26,7 @@ from backpass.prims import elementwise as el
 from backpass.prims import index as ix
 from backpass.prims import reduce as rd
 from backpass.prims import rules as ru
+from backpass.prims import shape as sh
 
 I64, F64 = np.dtype(np.int64), np.dtype(np.float64)
 REFERENCES = {"mul": np.multiply, "sub": np.subtract, "add": np.add, "neg": np.negative}
@@ -255,6 +256,12 @@ DENSE: dict[str, Callable[..., list[Value]]] = {
     "the sum is returned": returned,
     "the sum from the array": lambda x, u, i, r: [made(el.sub, (scaled(summed(u, i), r), x))],
 }
+DENSE["an array that is computed"] = lambda x, u, i, r: [
+    made(el.sub, (made(el.mul, (x, x)), scaled(summed(u, i), r)))
+]
+DENSE["a turned argument"] = lambda x, u, i, r: [
+    made(el.sub, (made(sh.flip, (x,), axes=(0,)), scaled(summed(u, i), r)))
+]
 ARGUMENTS = (TABLE, UPDATES, INDEX, RATE)
 
 

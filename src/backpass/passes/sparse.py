@@ -63,9 +63,10 @@ def is_checked(index: Value, extent: int) -> bool:
 def sparse_updates(graph: Graph) -> dict[Node, tuple[Node, ...]]:
     """For each sum that changes only the rows which it names, the maps that are made of it.
 
-    The last of them is x - t or x + t, with x an array like the sum, and t made by the others of
+    The last of them is x - t or x + t, with x an argument like the sum, and t made by the others of
     the sum and of single numbers. Nothing else reads any of them but the last, which is returned:
-    what is only a part of something else (x + g, with a decay) is written as a whole anyway.
+    what is only a part of something else (x + g, with a decay), or is made of what was computed
+    for all rows, is written as a whole anyway.
     """
     found: dict[Node, tuple[Node, ...]] = {}
     sums = [node for node in graph.nodes if node.primitive is ix.scatter_add and _is_worth(node)]
@@ -115,11 +116,11 @@ def _chain(
 
 
 def _is_change(reader: Node, current: Node, others: list[Value]) -> bool:
-    """Whether a node is x - t or x + t, with t the current node and x an array in memory."""
+    """Whether a node is x - t or x + t, with t the current node and x an argument or constant."""
     (kept, *more) = others
     if more or len(reader.inputs) != 2 or reader.types[0].dtype.kind != "f":
         return False
-    if kept.node is not None and kept.node.primitive.lower is Lowering.VIEW:
+    if kept.node is not None:
         return False
     first = reader.primitive is el.sub and reader.inputs[1].node is current
     return first or reader.primitive is el.add

@@ -14,14 +14,7 @@ from math import prod
 
 import numpy as np
 
-from backpass.codegen.lower.elements import (
-    Elements,
-    Key,
-    MustCopyError,
-    MustStoreError,
-    Spot,
-    key_of,
-)
+from backpass.codegen.lower.elements import Elements, MustCopyError, Spot, key_of
 from backpass.codegen.lower.groups import Group, core, is_view, seen_at
 from backpass.codegen.lower.index import Form, NotAffineError, domain_of, linear
 from backpass.codegen.lower.schedule import Bound, Buffers
@@ -66,7 +59,7 @@ def update_kernel(name: str, group: Group, stored: set[Node], node: Node) -> Bou
         if isinstance(e.param, Spot):
             f = e.param.form
             if f != whole and any(f.coefs):
-                raise MustStoreError(_source(e.param.key, head))
+                raise AssertionError(f"{name}: reads {e.param.key} at other elements")
             strides = (0, width, 1) if any(f.coefs) else (0, 0, 0)
             e = replace(e, param=replace(e.param, form=Form(f.constant, strides)))
         ops.extend(buffers.ops(e, numbers, len(ops)))
@@ -79,10 +72,6 @@ def update_kernel(name: str, group: Group, stored: set[Node], node: Node) -> Bou
     kernel = replace(kernel, out=out, parallel=many, epilogue=tuple(ops))
     keys = (*buffers.keys, key_of(core(head.inputs[0])), *map(key_of, head.inputs[1:]))
     return Bound(kernel, keys, kernel.count * (len(ops) * width + POSITION))
-
-
-def _source(key: Key, head: Node) -> Node:
-    return key if isinstance(key, Node) else head
 
 
 def _kernel(
