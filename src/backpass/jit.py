@@ -9,11 +9,8 @@ them becomes extra outputs, written back in place.
 from __future__ import annotations
 
 import functools
-import gc
 import importlib
-import threading
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +24,7 @@ from backpass.passes import cse, dce, simplify
 from backpass.ready import Guard, Ready, guard_of
 from backpass.trace import Cell, Tracer, bound, capture, is_stateful, to_result, unwrap
 from backpass.trace.cells import is_bound, numbered, renamed
+from backpass.trace.forks import ForkedLock, uncollected
 from backpass.transforms.arguments import flat_outputs, is_zero_rank_array, weak_type
 from backpass.tree import Tree, flatten, unflatten
 
@@ -95,7 +93,7 @@ class Jitted:
         self.static_argnums = static_argnums
         self._compiled: dict[Hashable, Compiled] = {}
         self._ready: list[Ready] = []
-        self._lock = threading.RLock()
+        self._lock = ForkedLock()
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         """Run the compiled function; inside another transform it is traced as part of it."""
@@ -196,7 +194,7 @@ class Jitted:
         key = found.signature()
         compiled = self._compiled.get(key)
         if compiled is None:
-            with self._lock, _uncollected():
+            with self._lock.here(), uncollected():
                 compiled = self._compiled.get(key)
                 if compiled is None:
                     compiled = self._compiled[key] = _compile(self.function, found)
@@ -326,20 +324,6 @@ def _compile(function: Function, found: _Arguments) -> Compiled:
 def _ready(compiled: Compiled, found: _Arguments, guards: Sequence[Guard]) -> Ready:
     structure = renamed(compiled.structure, found.cells)
     return Ready(compiled.program, structure, found.cells, guards)
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Without the cyclic garbage collector: a graph is many objects and no cycle, and looking at
-    them again and again took 40 % of the time of a long trace.
-    """
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _compiler() -> Any:
