@@ -24,6 +24,7 @@ from backpass.passes import cse, dce, simplify
 from backpass.ready import Guard, Ready, guard_of
 from backpass.trace import Cell, Tracer, bound, capture, is_stateful, to_result, unwrap
 from backpass.trace.cells import is_bound, numbered, renamed
+from backpass.trace.draws import draws_said
 from backpass.trace.forks import ForkedLock, uncollected
 from backpass.transforms.arguments import flat_outputs, is_zero_rank_array, weak_type
 from backpass.tree import Tree, flatten, unflatten
@@ -302,7 +303,7 @@ def _compile(function: Function, found: _Arguments) -> Compiled:
             leaves[i] = Tracer(v, scalar=not is_zero_rank_array(leaves[i]))
         args, options = unflatten(found.structure, leaves)
         bindings = {c: Tracer(v) for c, v in zip(found.cells, states, strict=True)}
-        with bound(bindings, closed=True) as overlay:
+        with bound(bindings, closed=True) as overlay, draws_said(function):
             out = function(*args, **options)
         outputs, structure = flat_outputs(out)
         written = [c for c in overlay.written if c in bindings]
@@ -348,7 +349,8 @@ def jit(function: Function | None = None, *, static_argnums: int | Sequence[int]
     Args:
         function: NumPy code without Python branches on array values. Arrays and numbers are traced;
             strings, booleans, None and `static_argnums` are part of the signature. Modules and
-            optimizers among the arguments are updated in place.
+            optimizers among the arguments are updated in place. What it closes over, and random
+            numbers that it draws from NumPy, are constants from the first call on.
         static_argnums: positions whose values are fixed at compile time (hashable).
 
     Returns:
