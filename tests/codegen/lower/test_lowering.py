@@ -430,3 +430,27 @@ def test_what_is_stored_late_builds_few_groups_again(monkeypatch: pytest.MonkeyP
     graph = graph_of(bp.grad(lambda x: waves(x, 16)), normal(31))
     lower(graph)
     assert len(built) < 6 * len(set(built))  # 4.1; it was 77
+
+
+@pytest.mark.parametrize("seed", [-1, *range(40)])
+def test_groups_that_are_kept_are_what_they_would_be(
+    monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    module: Any = sys.modules["backpass.codegen.lower.lower"]
+    made: list[Any] = []
+
+    class Watched(module._Building):
+        def __init__(self, graph: Any) -> None:
+            super().__init__(graph)
+            made.append(self)
+
+    monkeypatch.setattr(module, "_Building", Watched)
+    if seed < 0:
+        graph = graph_of(bp.grad(lambda x: waves(x, 8)), normal(31))
+    else:
+        program = generate(seed)
+        graph = graph_of(program.gradient, *program.inputs)
+    found = [step for step in lower(graph).steps if isinstance(step, Bound)]
+    stored, groups = set(made[-1].stored), made[-1].groups
+    anew = [step for g in groups for step in module._steps_of(g, stored)]
+    assert [s.kernel for s in found] == [s.kernel for s in anew if isinstance(s, Bound)]

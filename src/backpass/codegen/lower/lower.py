@@ -7,6 +7,7 @@ lowering begins again; each round stores or copies something more, so it ends.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import cast
 
@@ -77,6 +78,11 @@ class _Asked(set[Node]):
     def __contains__(self, node: object) -> bool:
         found = super().__contains__(node)
         self.about.add(cast("Node", node))
+        return found
+
+    def __or__(self, more: AbstractSet[Node]) -> _Asked:  # type: ignore[override]
+        found = _Asked({*self, *more})
+        found.about = self.about
         return found
 
 
