@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import warnings
 from typing import Any
 
 import numpy as np
@@ -179,3 +181,29 @@ def test_a_traced_extent_is_refused_with_the_way_out(function: Any) -> None:
         bp.jit(function)(np.ones(6), 6)
     eager = function(np.ones(6), 6)
     np.testing.assert_array_equal(bp.jit(function, static_argnums=1)(np.ones(6), 6), eager)
+
+
+def _drawing() -> dict[str, Any]:
+    """Functions that draw from a stream, which is named."""
+    generator = np.random.default_rng(0)
+    return {
+        "numpy.random": lambda x: x * np.random.rand(3),
+        "random": lambda x: x * random.random(),
+        "generator": lambda x: x * generator.normal(size=3),
+        "own": lambda x, own=generator: x * own.normal(size=3),
+    }
+
+
+@pytest.mark.parametrize("stream", _drawing())
+def test_random_numbers_drawn_in_a_trace_are_said_to_be_constants(stream: str) -> None:
+    draws = bp.jit(_drawing()[stream])
+    with pytest.warns(UserWarning, match=rf"drew from {stream} while it was traced"):
+        first = draws(np.ones(3))
+    assert np.array_equal(first, draws(np.ones(3)))
+
+
+def test_a_function_that_draws_nothing_is_not_warned_of() -> None:
+    generator = np.random.default_rng(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        bp.jit(lambda x: x * (generator is not None))(np.random.rand(3))

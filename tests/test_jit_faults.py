@@ -78,6 +78,53 @@ def test_a_forked_child_goes_on_with_the_same_bits() -> None:
     assert said(STEP + script) == "True True True"
 
 
+def test_a_child_that_was_forked_while_another_thread_compiled_compiles_too() -> None:
+    script = """
+    import gc, os, threading, time
+    inside, leave = threading.Event(), threading.Event()
+
+    @bp.jit
+    def slow(x):
+        if threading.current_thread() is not threading.main_thread():
+            inside.set()
+            leave.wait()
+        return np.sum(x * 2.0)
+
+    thread = threading.Thread(target=slow, args=(np.ones(3),))
+    thread.start()
+    inside.wait()
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if slow(np.ones(4)) == 8.0 and gc.isenabled() else 1)
+    end = time.monotonic() + 20.0
+    done, status = 0, None
+    while not done and time.monotonic() < end:
+        done, status = os.waitpid(child, os.WNOHANG)
+        time.sleep(0.01)
+    if not done:
+        os.kill(child, 9)
+        os.waitpid(child, 0)
+    leave.set()
+    thread.join()
+    print(done == child, status, gc.isenabled())
+    """
+    assert said(STEP + script) == "True 0 True"
+
+
+def test_models_of_one_shape_share_a_program() -> None:
+    script = """
+    digests = {digest(3) for _ in range(4)}
+    model, optimizer, x, y = made()
+    other = optim.AdamW([{"params": p} for p in model.parameters()], lr=1e-2)
+    before = len(step._compiled)
+    step(model, other, x, y)  # one parameter a group
+    model[0].weight = model[0].weight  # the same again
+    step(model, optimizer, x, y)
+    print(len(digests), before, len(step._compiled))
+    """
+    assert said(STEP + script) == "1 1 2"
+
+
 def test_sixteen_python_threads_train_models_of_their_own() -> None:
     """One jitted step that all call first at once; each model gets the bits of a serial run."""
     script = """

@@ -49,7 +49,17 @@ def promotable(x: object) -> Promotable:
     if weak is not None:
         return weak
     dtype = getattr(x, "dtype", None)
-    return dtype if isinstance(dtype, np.dtype) else np.asarray(x).dtype
+    return dtype if isinstance(dtype, np.dtype) else _dtype_inside(x)
+
+
+def _dtype_inside(x: object) -> DType:
+    """The dtype of the array that a list becomes; what it holds may be traced."""
+    dtype = np.asarray(x).dtype
+    if not dtype.hasobject or not isinstance(x, (list, tuple)):
+        return dtype
+    known = [getattr(v, "dtype", None) for v in x]
+    parts = [_dtype_inside(v) if d is None else d for v, d in zip(x, known, strict=True)]
+    return np.result_type(*parts)
 
 
 @lru_cache(maxsize=4096)

@@ -9,11 +9,8 @@ them becomes extra outputs, written back in place.
 from __future__ import annotations
 
 import functools
-import gc
 import importlib
-import threading
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +24,8 @@ from backpass.passes import cse, dce, simplify
 from backpass.ready import Guard, Ready, guard_of
 from backpass.trace import Cell, Tracer, bound, capture, is_stateful, to_result, unwrap
 from backpass.trace.cells import is_bound, numbered, renamed
+from backpass.trace.draws import draws_said
+from backpass.trace.forks import ForkedLock, uncollected
 from backpass.transforms.arguments import flat_outputs, is_zero_rank_array, weak_type
 from backpass.tree import Tree, flatten, unflatten
 
@@ -95,7 +94,7 @@ class Jitted:
         self.static_argnums = static_argnums
         self._compiled: dict[Hashable, Compiled] = {}
         self._ready: list[Ready] = []
-        self._lock = threading.RLock()
+        self._lock = ForkedLock()
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         """Run the compiled function; inside another transform it is traced as part of it."""
@@ -196,7 +195,7 @@ class Jitted:
         key = found.signature()
         compiled = self._compiled.get(key)
         if compiled is None:
-            with self._lock, _uncollected():
+            with self._lock.here(), uncollected():
                 compiled = self._compiled.get(key)
                 if compiled is None:
                     compiled = self._compiled[key] = _compile(self.function, found)
@@ -304,7 +303,7 @@ def _compile(function: Function, found: _Arguments) -> Compiled:
             leaves[i] = Tracer(v, scalar=not is_zero_rank_array(leaves[i]))
         args, options = unflatten(found.structure, leaves)
         bindings = {c: Tracer(v) for c, v in zip(found.cells, states, strict=True)}
-        with bound(bindings, closed=True) as overlay:
+        with bound(bindings, closed=True) as overlay, draws_said(function):
             out = function(*args, **options)
         outputs, structure = flat_outputs(out)
         written = [c for c in overlay.written if c in bindings]
@@ -326,20 +325,6 @@ def _compile(function: Function, found: _Arguments) -> Compiled:
 def _ready(compiled: Compiled, found: _Arguments, guards: Sequence[Guard]) -> Ready:
     structure = renamed(compiled.structure, found.cells)
     return Ready(compiled.program, structure, found.cells, guards)
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Without the cyclic garbage collector: a graph is many objects and no cycle, and looking at
-    them again and again took 40 % of the time of a long trace.
-    """
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _compiler() -> Any:
@@ -364,7 +349,8 @@ def jit(function: Function | None = None, *, static_argnums: int | Sequence[int]
     Args:
         function: NumPy code without Python branches on array values. Arrays and numbers are traced;
             strings, booleans, None and `static_argnums` are part of the signature. Modules and
-            optimizers among the arguments are updated in place.
+            optimizers among the arguments are updated in place. What it closes over, and random
+            numbers that it draws from NumPy, are constants from the first call on.
         static_argnums: positions whose values are fixed at compile time (hashable).
 
     Returns:

@@ -104,6 +104,18 @@ def test_a_damaged_file_is_compiled_again_and_said_once(
     assert len(compilations) == 3
 
 
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(
+    folder: Path, compilations: list[str]
+) -> None:
+    engine.load(TEXT, host())
+    path = only_file(folder)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.warns(RuntimeWarning, match="damaged"):
+        engine.load(TEXT, host())
+    assert len(compilations) == 2 and path.is_file()
+
+
 def test_sound_bytes_that_are_no_object_code_are_compiled_again(
     folder: Path, compilations: list[str]
 ) -> None:

@@ -250,7 +250,7 @@ CHANGES = {
     "hook": lambda m: m[0].register_forward_hook(lambda *_: None),
     "inside a list": lambda m: m.sizes.append(3),
     "method": lambda m: setattr(m, "forward", lambda x: x),
-    "tie": lambda m: setattr(m[3], "bias", nn.Parameter(np.zeros(2))),
+    "tie": lambda m: setattr(m[0], "bias", m[1].bias),
 }
 
 
@@ -264,6 +264,14 @@ def test_what_running_depends_on_changes_the_key(change: Any) -> None:
     assert key == m.__backpass_static__()
     change(m)
     assert key != m.__backpass_static__()
+
+
+def test_equal_models_have_equal_keys_and_so_has_one_with_another_parameter() -> None:
+    key = model().__backpass_static__()
+    m = model()
+    assert key == m.__backpass_static__()
+    m[3].bias = nn.Parameter(np.zeros(2))
+    assert key == m.__backpass_static__()
 
 
 def test_which_of_two_cells_stands_where_is_part_of_the_key() -> None:

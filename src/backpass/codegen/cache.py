@@ -69,9 +69,11 @@ def read(key: str) -> bytes | None:
 
 
 def _content(path: Path) -> bytes:
-    """The bytes of a file of ours, none of another's."""
-    with open(path, "rb") as file:
-        return file.read() if os.fstat(file.fileno()).st_uid == os.getuid() else b""
+    """The bytes of a file of ours, none of another's or of what is no file (a pipe would wait)."""
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        found = os.fstat(file.fileno())
+        ours = stat.S_ISREG(found.st_mode) and found.st_uid == os.getuid()
+        return file.read() if ours else b""
 
 
 def write(key: str, code: bytes) -> None:

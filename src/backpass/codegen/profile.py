@@ -20,6 +20,7 @@ from backpass import config
 from backpass.codegen.limits import Peak, measured_peak
 from backpass.codegen.plan import KernelPlan, plan_of
 from backpass.codegen.program import Program
+from backpass.errors import ConfigError
 from backpass.ir.graph import Array
 
 
@@ -78,7 +79,12 @@ def profile_of(program: Program, arguments: Sequence[Array], repeats: int) -> Pr
 
     Args:
         repeats: runs of each kernel.
+
+    Raises:
+        ConfigError: there are none.
     """
+    if repeats < 1:
+        raise ConfigError(f"profile: repeats={repeats!r}; a median needs at least one run.")
     apart = Program(program.graph, program.updates, apart=True)
     own = [np.array(x) for x in arguments]
     times: list[list[float]] = [[] for _ in apart.arranged.steps]

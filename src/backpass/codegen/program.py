@@ -22,6 +22,7 @@ from backpass.codegen import engine, image
 from backpass.codegen.entry import ArgumentSpec, Context, Entry, fitting, make_entry
 from backpass.codegen.image import ARENA, SegmentImage
 from backpass.codegen.machine import host
+from backpass.codegen.once import process_lock
 from backpass.codegen.results import Results
 from backpass.errors import AliasError
 from backpass.ir import Graph, show
@@ -123,7 +124,8 @@ class Program:
         """
         found = self._built
         if found is None:
-            stations = importlib.import_module("backpass.codegen.build")
+            with process_lock():  # a child forked meanwhile would find the import's lock taken
+                stations = importlib.import_module("backpass.codegen.build")
             found = self._built = cast(
                 "Built",
                 stations.build(self.graph, self.updates, host(), self._threads, apart=self._apart),

@@ -8,8 +8,9 @@ jit, and a checkpoint can save where the stream is.
 
 from __future__ import annotations
 
+import itertools
 import operator
-import threading
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -24,27 +25,25 @@ ONE_DRAW = np.array([0, 1], np.uint64)
 class _Seeds:
     """The process-wide sequence of streams. Unseeded, it starts from the system's entropy at its
     first use.
+
+    It has no lock, which a child forked meanwhile would find taken: the sequence is one object,
+    replaced as a whole, and a count's `next` is one step.
     """
 
-    __slots__ = ("count", "entropy", "lock")
+    __slots__ = ("sequence",)
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.entropy: Any = None
-        self.count = 0
+        self.sequence: tuple[Any, Iterator[int]] | None = None
 
-    def start(self, seed: int) -> None:
+    def start(self, seed: Any) -> tuple[Any, Iterator[int]]:
         """Begin again, at stream 0 of a seed."""
-        with self.lock:
-            self.entropy, self.count = seed, 0
+        self.sequence = found = seed, itertools.count()
+        return found
 
     def take(self) -> np.random.SeedSequence:
         """The next stream."""
-        with self.lock:
-            if self.entropy is None:
-                self.entropy = np.random.SeedSequence().entropy
-            number, self.count = self.count, self.count + 1
-            return np.random.SeedSequence(self.entropy, spawn_key=(number,))
+        entropy, numbers = self.sequence or self.start(np.random.SeedSequence().entropy)
+        return np.random.SeedSequence(entropy, spawn_key=(next(numbers),))
 
 
 _seeds = _Seeds()

@@ -149,14 +149,18 @@ class Part:
 
 
 def key_of(parts: Sequence[Part]) -> tuple[Key, bool]:
-    """The key of modules in order, and whether it holds what can change without an assignment."""
+    """The key of modules in order, and whether it holds what can change without an assignment.
+
+    Modules and Cells count by their place in the tree, so that equal models have equal keys.
+    """
     numbers = {id(part.module): i for i, part in enumerate(parts)}
+    places: dict[Cell | None, int] = {None: 0}
     keys = [
         (
             type(part.module),
             tuple([(k, frozen(v)) for k, v in part.plain.items()]),
             tuple([(k, numbers.get(id(v))) for k, v in part.children.items()]),
-            tuple([(k, id(c)) for k, c in part.cells.items()]),
+            tuple([(k, places.setdefault(c, len(places))) for k, c in part.cells.items()]),
             tuple(map(Identity, part.hooks)),
         )
         for part in parts

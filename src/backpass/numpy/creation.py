@@ -6,7 +6,7 @@ Outside of transforms they are NumPy's own.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,7 @@ import numpy as np
 from backpass.ir import Scope, Value, is_live
 from backpass.ir.graph import constant
 from backpass.ops.elementwise import astype
-from backpass.ops.joining import stack
-from backpass.ops.operand import shape_of
+from backpass.ops.operand import holds_value, operand, shape_of
 from backpass.ops.shape import reshape
 from backpass.trace import Tracer, unwrap
 from backpass.trace.cells import read_cells
@@ -54,9 +53,9 @@ def array(x: Any, dtype: Any = None, *, copy: bool | None = True, ndmin: int = 0
     array([1., 2.])
     """
     plain = unwrap(read_cells(x))
-    if not _holds_value(plain):
+    if not (holds_value(plain) or is_live(plain)):
         return _holding(np.array(plain, dtype=dtype, copy=copy, ndmin=ndmin))
-    value = _stacked(plain) if dtype is None else astype(_stacked(plain), dtype)
+    value = operand(plain) if dtype is None else astype(operand(plain), dtype)
     missing = max(ndmin - len(shape_of(value)), 0)
     value = reshape(value, (1,) * missing + shape_of(value)) if missing else value
     return Tracer(value, scalar=False) if type(value) is Value else value
@@ -83,16 +82,3 @@ def ascontiguousarray(x: Any, dtype: Any = None) -> Any:
     """As `asarray` for traced values, which have no strides, with at least one axis as in NumPy."""
     found = asarray(x, dtype)
     return np.atleast_1d(found) if isinstance(found, Tracer) else np.ascontiguousarray(found)
-
-
-def _holds_value(x: Any) -> bool:
-    if isinstance(x, (list, tuple)):
-        return any([_holds_value(v) for v in x])
-    return type(x) is Value and is_live(x)
-
-
-def _stacked(x: Any) -> Any:
-    if isinstance(x, (list, tuple)) and _holds_value(x):
-        parts: Sequence[Any] = [_stacked(v) for v in x]
-        return stack(parts)
-    return x if type(x) is Value else np.asarray(x)

@@ -20,6 +20,7 @@ from backpass.ops.operand import (
     cast_to,
     dtype_of,
     operand,
+    operand_of,
     shape_of,
 )
 from backpass.ops.shape import by_places, reshape
@@ -68,7 +69,7 @@ def _placed(ndim: int, depth: int, position: int) -> Ints:
 def setitem(a: Any, index: Any, value: Any) -> Operand:
     """a with a[index] replaced by value, which is broadcast and cast to a's dtype as NumPy does."""
     x = operand(a)
-    v = cast_to(operand(value), dtype_of(x))
+    v = operand_of(value, dtype_of(x))
     if _is_whole_mask(index, shape_of(x)) and len(shape_of(v)) == 0:
         mask = broadcast_to(sh.reshape(operand(index), shape=_mask_shape(index, x)), shape_of(x))
         return el.select(mask, broadcast_to(v, shape_of(x)), x)

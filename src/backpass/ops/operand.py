@@ -19,7 +19,7 @@ from backpass.ir import Operand, Value, array_of, is_live, type_of
 from backpass.ir.graph import user_line
 from backpass.prims import elementwise as el
 from backpass.prims.rules import broadcast
-from backpass.prims.shape import reshape
+from backpass.prims.shape import concatenate, reshape
 
 Axis = int | Sequence[int] | None
 MISSING = np._NoValue  # NumPy's default of an argument whose absence is not None
@@ -31,7 +31,10 @@ def is_given(x: object) -> bool:
 
 
 def operand(x: Any) -> Operand:
-    """x as an operand: a traced Value as it is, else a native-endian array of a supported dtype."""
+    """x as an operand: a traced Value as it is, else a native-endian array of a supported dtype.
+
+    Lists and tuples become one array, also where they hold traced Values.
+    """
     if type(x) is Value:
         return x if is_live(x) else array_of(x)
     if type(x) is np.ndarray:
@@ -40,6 +43,8 @@ def operand(x: Any) -> Operand:
         array = np.array(x)
         array.flags.writeable = False
         return array
+    elif holds_value(x):
+        return _joined([operand(v) for v in x])
     else:
         _check_kind(x)
         array = np.asarray(float(x) if type(x) is int and is_huge(x) else x)
@@ -49,6 +54,25 @@ def operand(x: Any) -> Operand:
         array = array.astype(array.dtype.newbyteorder("="))
     check_supported(array.dtype, "operand")
     return array
+
+
+def holds_value(x: Any) -> bool:
+    """Whether x is a list or tuple that holds a traced Value, however deep."""
+    if type(x) is list or type(x) is tuple:
+        return any([(type(v) is Value and is_live(v)) or holds_value(v) for v in x])
+    return False
+
+
+def _joined(parts: Sequence[Operand]) -> Operand:
+    """What np.array makes of operands: one array of all of them, along a new first axis."""
+    shapes = {x.shape for x in parts}
+    if len(shapes) > 1:
+        raise ShapeError(
+            f"a list that becomes an array must hold arrays of one shape, got {sorted(shapes)}"
+        )
+    dtype = np.result_type(*[x.dtype for x in parts])
+    rows = [reshape(cast_to(x, dtype), shape=(1, *x.shape)) for x in parts]
+    return concatenate(*rows, axis=0)
 
 
 def _check_kind(x: Any) -> None:
@@ -82,6 +106,17 @@ def cast_to(x: Operand, dtype: DType) -> Operand:
         return cast_to(x, dtype.newbyteorder("="))
     check_supported(dtype, "cast")
     return el.cast(x, dtype=dtype)
+
+
+def operand_of(x: Any, dtype: DType) -> Operand:
+    """x as an operand of a dtype. A Python integer that it cannot hold raises NumPy's
+    OverflowError: it must not wrap around.
+    """
+    if type(x) is int and dtype.kind in "iu":
+        array = np.array(x, dtype)
+        array.flags.writeable = False
+        return array
+    return cast_to(operand(x), dtype)
 
 
 def broadcast_to(x: Operand, shape: tuple[int, ...]) -> Operand:

@@ -13,13 +13,17 @@ from typing import Any
 
 import numpy as np
 
-from backpass.dtypes import at_least_float, common, is_float, promotable, ufunc_dtypes
+from backpass.dtypes import DType, at_least_float, common, is_float, promotable, ufunc_dtypes
 from backpass.ir import Operand, Primitive, Value, is_live
 from backpass.ops.operand import (
+    broadcast_shape,
+    broadcast_to,
     cast_to,
     common_shape,
     dtype_of,
     operand,
+    operand_of,
+    shape_of,
 )
 from backpass.prims import elementwise as el
 from backpass.prims.rules import full_like, zeros_like
@@ -31,7 +35,7 @@ def apply_ufunc(ufunc: np.ufunc, primitive: Primitive, *xs: Any) -> Operand:
     """One primitive over operands of the ufunc's loop dtypes and common shape."""
     given = tuple([x.weak or x.type.dtype if type(x) is Value else promotable(x) for x in xs])
     dtypes = ufunc_dtypes(ufunc, given)
-    cast = [cast_to(operand(x), dtype) for x, dtype in zip(xs, dtypes, strict=False)]
+    cast = [operand_of(x, dtype) for x, dtype in zip(xs, dtypes, strict=False)]
     if len(cast) > 1:
         cast = common_shape(ufunc.__name__, *cast)
     found = primitive(*cast)
@@ -63,10 +67,31 @@ def _still_weak(x: Operand) -> Operand:
     return replace(x, weak=float if x.dtype.kind == "f" else int)
 
 
-def apply_mixed(ufunc: np.ufunc, primitive: Primitive, *xs: Any) -> Operand:
-    """The same for boolean functions of one kind of number, whose primitives want equal dtypes."""
+def compare(ufunc: np.ufunc, primitive: Primitive, *xs: Any) -> Operand:
+    """A comparison, whose primitive wants equal dtypes.
+
+    A Python integer that the other's dtype cannot hold is compared by its value, as in NumPy: the
+    answer is the same for all elements. One that is not known is compared in int64.
+    """
     dtype = common(*xs)
-    return primitive(*common_shape(ufunc.__name__, *[cast_to(operand(x), dtype) for x in xs]))
+    if dtype.kind in "iu":
+        if any([type(x) is int and not _holds(dtype, x) for x in xs]):
+            zeros = [x if type(x) is int else np.zeros((), dtype) for x in xs]
+            shape = broadcast_shape(ufunc.__name__, *[shape_of(operand(x)) for x in xs])
+            return broadcast_to(operand(ufunc(*zeros)), shape)
+        if dtype.itemsize < 8 and any([promotable(x) is int and type(x) is Value for x in xs]):
+            dtype = np.dtype(np.int64)
+    return primitive(*common_shape(ufunc.__name__, *[operand_of(x, dtype) for x in xs]))
+
+
+def _combine(ufunc: np.ufunc, primitive: Primitive, *xs: Any) -> Operand:
+    """A logical function: of a Python integer it asks only whether it is 0."""
+    return compare(ufunc, primitive, *[bool(x) if type(x) is int else x for x in xs])
+
+
+def _holds(dtype: DType, number: int) -> bool:
+    info = np.iinfo(dtype)
+    return info.min <= number <= info.max
 
 
 def number_of(x: Any) -> float | None:
@@ -234,13 +259,16 @@ COMPARISONS: dict[np.ufunc, Primitive] = {
     np.less_equal: el.less_equal,
     np.greater: el.greater,
     np.greater_equal: el.greater_equal,
+}
+LOGICAL: dict[np.ufunc, Primitive] = {
     np.logical_and: el.logical_and,
     np.logical_or: el.logical_or,
     np.logical_xor: el.logical_xor,
 }
 UFUNCS: dict[np.ufunc, Function] = {
     **{u: partial(apply_ufunc, u, p) for u, p in {**UNARY, **BINARY}.items()},
-    **{u: partial(apply_mixed, u, p) for u, p in COMPARISONS.items()},
+    **{u: partial(compare, u, p) for u, p in COMPARISONS.items()},
+    **{u: partial(_combine, u, p) for u, p in LOGICAL.items()},
     np.power: power,
     np.float_power: float_power,
     np.positive: positive,

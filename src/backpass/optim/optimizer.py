@@ -250,10 +250,12 @@ class Optimizer:
         return found
 
     def __backpass_static__(self) -> Hashable:
-        """The rule, the parameters of each group, and the hyperparameters that are no Cells."""
+        """The rule, the parameters of each group by label, and the hyperparameters that are no
+        Cells; so that optimizers of equal models share what is compiled for one.
+        """
         if self._static is None:
             groups = [
-                (tuple(map(id, group["params"])), group.fixed(self.defaults))
+                (tuple([self._labels[c] for c in group["params"]]), group.fixed(self.defaults))
                 for group in self.param_groups
             ]
             self._static = (type(self), tuple(groups))

@@ -18,7 +18,7 @@ from backpass.ir import Operand, Value, array_of, is_live
 from backpass.ir.graph import user_line
 from backpass.ops import indexing
 from backpass.ops import shape as shape_ops
-from backpass.ops.operand import broadcast_to, cast_to, operand
+from backpass.ops.operand import broadcast_to, cast_to, holds_value, operand
 from backpass.trace.callables import CALLABLES
 from backpass.trace.concrete import Concrete
 from backpass.trace.dispatch import (
@@ -128,18 +128,18 @@ class Tracer(Concrete, np.lib.mixins.NDArrayOperatorsMixin):
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
         if method == "__call__" and not options:
-            return wrap(call_ufunc(ufunc, [unwrap(x) for x in inputs], options))
+            return wrap(call_ufunc(ufunc, [_input(x) for x in inputs], options))
         out = options.pop("out", None)
         if method == "__call__" and out is not None and options.get("where", True) is not True:
             given = {k: unwrap(v) for k, v in options.items()}
             result = wrap(masked_ufunc(ufunc, unwrap(inputs), given, unwrap(out)))
         elif method == "__call__":
-            result = wrap(call_ufunc(ufunc, [unwrap(x) for x in inputs], options))
+            result = wrap(call_ufunc(ufunc, [_input(x) for x in inputs], options))
         elif method == "at":
             return _ufunc_at(ufunc, *inputs)
         else:
             given = {k: unwrap(v) for k, v in options.items()}
-            result = wrap(ufunc_method(ufunc, method, [unwrap(x) for x in inputs], given))
+            result = wrap(ufunc_method(ufunc, method, [_input(x) for x in inputs], given))
         return result if out is None else _write_out(ufunc.__name__, out, result)
 
     def __array_function__(
@@ -225,6 +225,12 @@ def unwrap(x: Any) -> Any:
         return slice(*[_bound(v) for v in (x.start, x.stop, x.step)])
     read = getattr(x, "__backpass_read__", None)
     return unwrap(read()) if read is not None and not isinstance(x, type) else x
+
+
+def _input(x: Any) -> Any:
+    """An operand of a ufunc; a list of traced numbers is an array to it."""
+    plain = unwrap(x)
+    return operand(plain) if holds_value(plain) else plain
 
 
 def _index(index: Any) -> Any:

@@ -6,8 +6,10 @@ lowering begins again; each round stores or copies something more, so it ends.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 
@@ -57,31 +59,70 @@ def lower(graph: Graph) -> Lowered:
     """Kernels and calls for a graph."""
     graph = checked_indices(narrow(expand(masks(graph))))
     graph = _own_outputs(order(cse(scalarize(graph, is_map))))
-    forced: set[Node] = set()
+    building = _Building(graph)
     for _ in range(ROUNDS):
         try:
-            return Lowered(graph, _steps(graph, forced))
+            return Lowered(graph, building.steps())
         except MustStoreError as asked:
-            forced.add(asked.node)
+            building.store(asked.node)
         except MustCopyError as asked:
             graph = _with_copy(graph, asked.node, asked.which)
-            forced = set()
+            building = _Building(graph)
     raise AssertionError("lowering found no end")
 
 
-def _steps(graph: Graph, forced: set[Node]) -> tuple[Bound | Call, ...]:
-    grouping = merge_groups(grouped(graph))
-    stored = stored_nodes(grouping) | forced
-    heights = _heights(grouping.groups)
-    steps: list[Bound | Call] = []
-    for group in grouping.groups:
-        if group.closed and not _has_kernel(group):
-            (node,) = group.places
-            if any([t.size for t in node.types]):
-                steps.append(Call(node))
-        else:
-            steps.extend(kernels_of(group, stored, heights))
-    return tuple(steps)
+class _Asked(set[Node]):
+    """The stored nodes, which note who was asked about: nothing else do kernels know of them."""
+
+    def __init__(self, stored: set[Node]) -> None:
+        super().__init__(stored)
+        self.about: set[Node] = set()
+
+    def __contains__(self, node: object) -> bool:
+        found = super().__contains__(node)
+        self.about.add(cast("Node", node))
+        return found
+
+    def __or__(self, more: AbstractSet[Node]) -> _Asked:  # type: ignore[override]
+        found = _Asked({*self, *more})
+        found.about = self.about
+        return found
+
+
+class _Building:
+    """The rounds over one graph: a group is built again only if it asked about what is stored now,
+    so that many rounds over a long graph take no longer than one.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        grouping = merge_groups(grouped(graph))
+        self.groups = grouping.groups
+        self.heights = _heights(grouping.groups)
+        self.stored = _Asked(stored_nodes(grouping))
+        self.built: dict[int, tuple[set[Node], Sequence[Bound | Call]]] = {}
+
+    def store(self, node: Node) -> None:
+        """From now on this node is stored."""
+        self.stored.add(node)
+        self.built = {i: found for i, found in self.built.items() if node not in found[0]}
+
+    def steps(self) -> tuple[Bound | Call, ...]:
+        """What all groups give, in order."""
+        for i, group in enumerate(self.groups):
+            if i not in self.built:
+                self.stored.about = set()
+                found = _steps_of(group, self.stored, self.heights)
+                self.built[i] = self.stored.about, found
+        return tuple([step for i in range(len(self.groups)) for step in self.built[i][1]])
+
+
+def _steps_of(
+    group: Group, stored: set[Node], heights: Mapping[int, int]
+) -> Sequence[Bound | Call]:
+    if not group.closed or _has_kernel(group):
+        return kernels_of(group, stored, heights)
+    (node,) = group.places
+    return [Call(node)] if any([t.size for t in node.types]) else []
 
 
 def _heights(groups: Sequence[Group]) -> dict[int, int]:
