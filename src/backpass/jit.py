@@ -18,9 +18,8 @@ import numpy as np
 
 from backpass.dtypes import check_supported
 from backpass.errors import TracingError
-from backpass.ir import Graph, Scope, ScopeKind, is_live, leaf, type_of, verify
+from backpass.ir import Graph, Scope, ScopeKind, is_live, leaf, type_of
 from backpass.ops.operand import operand
-from backpass.passes import cse, dce, simplify
 from backpass.ready import Guard, Ready, guard_of
 from backpass.trace import Cell, Tracer, bound, capture, is_stateful, to_result, unwrap
 from backpass.trace.cells import is_bound, numbered, renamed
@@ -290,7 +289,7 @@ def _is_array(x: Any) -> bool:
 
 
 def _compile(function: Function, found: _Arguments) -> Compiled:
-    """Trace, simplify, verify and compile one signature."""
+    """Trace and compile one signature."""
     with Scope(ScopeKind.COMPILE) as scope:
         own = frozenset((scope,))
         for x in found.arrays:
@@ -314,11 +313,10 @@ def _compile(function: Function, found: _Arguments) -> Compiled:
             "jit: the function uses a traced value of an outer transform that is not an argument, "
             "so it has no graph of its own; pass the value as an argument"
         )
-    graph = verify(dce(cse(simplify(captured.graph))))
     places = {cell: i for i, cell in enumerate(found.cells)}
     written_places = tuple([places[c] for c in written])
     updates = {len(outputs) + k: len(inputs) + p for k, p in enumerate(written_places)}
-    program = _compiler().compile_graph(graph, updates)
+    program = _compiler().compile_graph(captured.graph, updates)
     return Compiled(program, written_places, numbered(structure, places))
 
 

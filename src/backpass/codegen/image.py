@@ -29,6 +29,7 @@ from backpass.ir.show import splat
 
 ARENA = 0  # the slot of the arena; the caller's arrays and constants follow
 MOST_CONSTANTS = 1 << 24  # bytes, above which an image is not kept
+MOST_TRACED = 1 << 20  # bytes of constants, above which the passes come before the key
 _ROOMS = ("codegen", "codegen/lower", "passes", "loops", "ir", "prims")  # what decides on the code
 
 
@@ -69,14 +70,27 @@ class Image:
         return all([segment.name for segment in self.segments])
 
 
-def key_of(graph: Graph, updates: Mapping[int, int], machine: Machine, threads: int) -> str | None:
-    """The key of a graph's image, None if something in the graph cannot be named exactly."""
+def key_of(
+    graph: Graph,
+    updates: Mapping[int, int],
+    machine: Machine,
+    threads: int,
+    *,
+    traced: bool = False,
+) -> str | None:
+    """The key of a graph's image, None if something in the graph cannot be named exactly.
+
+    Args:
+        graph, updates, machine, threads: as of `build.build`.
+        traced: the graph is as it was traced, `passes.clean` comes before it is compiled.
+    """
     try:
         source = compiler_source()
-        text = _exact(graph)
+        text = _exact(graph, MOST_TRACED if traced else MOST_CONSTANTS)
     except (OSError, _NamelessError):
         return None
-    own = ("image", source, engine.signature(machine), repr(machine), str(threads))
+    kind = "traced image" if traced else "image"
+    own = (kind, source, engine.signature(machine), repr(machine), str(threads))
     return cache.key_of(*own, repr(sorted(updates.items())), text)
 
 
@@ -148,34 +162,75 @@ class _NamelessError(Exception):
     """Something in a graph that no text stands for: a function among the parameters, say."""
 
 
-def _exact(graph: Graph) -> str:
-    """A text that two graphs share only if they are compiled to the same program."""
-    names: dict[object, str] = {v: f"i{n}" for n, v in enumerate(graph.inputs)}
+def _exact(graph: Graph, most: int) -> str:
+    """A text that two graphs share only if they are compiled to the same program.
 
-    def name(v: Value) -> str:
+    What is applied and the constants are texts, each once, numbered as they appear; which node
+    applies what to what is a checksum of numbers: of inputs and outputs from 0 on, of constants
+    from -1 downwards.
+    """
+    numbers: dict[object, int] = {v: n for n, v in enumerate(graph.inputs)}
+    made = len(numbers)
+    constants = _Constants(most)
+
+    def number(v: Value) -> int:
         if v.node is not None:
-            return f"{names[v.node]}.{v.index}"
-        found = names.get(v)
+            return numbers[v.node] + v.index
+        found = numbers.get(v)
         if found is None:
-            found = names[v] = f"c{len(names)}={_constant(v)}"
+            found = numbers[v] = constants.add(v)
         return found
 
-    operations: dict[object, str] = {}  # of nodes without parameters, which are most
+    operations: dict[str, int] = {}
+    known: dict[object, int] = {}  # the number of an operation by what is quicker to look up
+    stream: list[int] = []
+    for node in graph.nodes:
+        params = node.params
+        key: tuple[object, ...] = (node.primitive, *map(id, node.types))
+        if params:
+            key += (repr(params), *map(type, params.values()))
+        operation = known.get(key)
+        if operation is None:
+            operation = operations.setdefault(_operation(node), len(operations))
+            known[key] = operation
+        stream += (operation, len(node.inputs))
+        stream += [number(v) for v in node.inputs]
+        numbers[node] = made
+        made += len(node.types)
+    stream += [number(v) for v in graph.outputs]
+    digest = hashlib.sha256(np.array(stream, np.int64).tobytes()).hexdigest()
+    inputs = " ".join([_type(v.type) for v in graph.inputs])
+    return "\n".join([inputs, *operations, *constants.texts, digest])
 
-    def operation(node: Node) -> str:
-        if node.params:
-            return _operation(node)
-        key = node.primitive, node.types
-        if key not in operations:
-            operations[key] = _operation(node)
-        return operations[key]
 
-    lines = [" ".join([_type(v.type) for v in graph.inputs])]
-    for number, node in enumerate(graph.nodes):
-        lines.append(f"{operation(node)}({' '.join([name(v) for v in node.inputs])})")
-        names[node] = f"n{number}"
-    lines.append(" ".join([name(v) for v in graph.outputs]))
-    return "\n".join(lines)
+class _Constants:
+    """The texts of constants; an array that two Values share is said to be shared."""
+
+    def __init__(self, most: int) -> None:
+        self.texts: list[str] = []
+        self._left = most
+        self._known: dict[int, int] = {}
+
+    def add(self, v: Value) -> int:
+        """The number of a constant that was not met before: -1, -2, ..."""
+        number = -1 - len(self.texts)
+        first = self._known.setdefault(id(v.array), number)
+        self.texts.append(self._text(v) if first == number else f"{_type(v.type)} is {first}")
+        return number
+
+    def _text(self, v: Value) -> str:
+        array = v.array
+        if array is None:
+            raise _NamelessError
+        if splat(array):
+            array = array[(0,) * array.ndim]
+            return f"splat {_type(v.type)}{array.tobytes().hex()}"
+        self._left -= array.nbytes
+        if self._left < 0:
+            raise _NamelessError
+        strides = [s for s, n in zip(array.strides, array.shape, strict=True) if n > 1]
+        kind = f"{_type(v.type)}{sum([s == 0 for s in strides])}of{len(strides)}"
+        return kind + hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
 
 
 def _operation(node: Node) -> str:
@@ -205,20 +260,6 @@ def _param(x: object) -> str:
             return f"ints:{x!r}"
         return "(" + ",".join([_param(v) for v in cast("tuple[object, ...]", x)]) + ")"
     raise _NamelessError
-
-
-def _constant(v: Value) -> str:
-    array = v.array
-    if array is None:
-        raise _NamelessError
-    if splat(array):
-        array = array[(0,) * array.ndim]
-        return f"splat {_type(v.type)}{array.tobytes().hex()}"
-    if array.nbytes > MOST_CONSTANTS:
-        raise _NamelessError
-    strides = [s for s, n in zip(array.strides, array.shape, strict=True) if n > 1]
-    kind = f"{_type(v.type)}{sum([s == 0 for s in strides])}of{len(strides)}"
-    return kind + hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
 
 
 @once

@@ -27,6 +27,7 @@ from backpass.codegen.results import Results
 from backpass.errors import AliasError
 from backpass.ir import Graph, show
 from backpass.ir.graph import Array
+from backpass.passes import clean
 from backpass.trace.capture import evaluate
 
 if TYPE_CHECKING:
@@ -63,9 +64,10 @@ class Program:
     """A compiled function of arrays.
 
     Args:
-        graph: a verified graph.
+        graph: a verified graph, or one that was `traced`.
         updates: for an output of the graph (by number) the input (by number) that it replaces.
         apart: make a native function of every step, to be run by itself.
+        traced: `passes.clean` comes before the graph is compiled.
 
     Attributes:
         image: what it needs to run.
@@ -75,9 +77,14 @@ class Program:
     """
 
     def __init__(
-        self, graph: Graph, updates: Mapping[int, int] | None = None, *, apart: bool = False
+        self,
+        graph: Graph,
+        updates: Mapping[int, int] | None = None,
+        *,
+        apart: bool = False,
+        traced: bool = False,
     ) -> None:
-        self.graph = graph
+        self._graph, self._traced = graph, traced
         self.updates = dict(updates or {})
         self._apart = apart
         self._threads = config.num_threads()
@@ -100,12 +107,30 @@ class Program:
 
     # -- where it comes from
 
+    @property
+    def graph(self) -> Graph:
+        """What it computes, after the passes: they run when somebody asks for it."""
+        if self._traced:
+            self._graph, self._traced = clean(self._graph), False
+        return self._graph
+
     def _loaded(self) -> tuple[image.Image, engine.Library] | None:
-        """Image and code from the disk, if this graph was compiled before."""
+        """Image and code from the disk, if this graph was compiled before.
+
+        A graph as it was traced has a key of its own, so that nothing but its trace is needed. One
+        that no text stands for may have one after the passes.
+        """
         self._key = None
-        if not self._apart:
-            self._key = image.key_of(self.graph, self.updates, host(), self._threads)
+        if self._apart:
+            return None
+        if self._traced:
+            self._key = self._key_of(self._graph, traced=True)
+        if self._key is None:
+            self._key = self._key_of(self.graph, traced=False)
         return None if self._key is None else image.read(self._key)
+
+    def _key_of(self, graph: Graph, *, traced: bool) -> str | None:
+        return image.key_of(graph, self.updates, host(), self._threads, traced=traced)
 
     def _compiled(self) -> tuple[image.Image, engine.Library]:
         """Image and code made now, and kept."""
@@ -295,5 +320,5 @@ def aligned_bytes(size: int) -> Array:
 
 
 def compile_graph(graph: Graph, updates: Mapping[int, int] | None = None) -> Program:
-    """The program of a graph; `updates` maps outputs to the inputs that they replace."""
-    return Program(graph, updates)
+    """The program of a traced graph; `updates` maps outputs to the inputs that they replace."""
+    return Program(graph, updates, traced=True)

@@ -11,7 +11,7 @@ import numpy as np
 
 from backpass.errors import DTypeError, ShapeError
 from backpass.ir import Lowering, Operand, Primitive, TensorType, type_of
-from backpass.ir.graph import Array, Params
+from backpass.ir.graph import Array, Params, tensor_type
 from backpass.prims.rules import per_input, shifted
 from backpass.prims.shape import transpose
 
@@ -36,7 +36,7 @@ def _contract_shape(
     batch = [x.shape[i] for i in x_batch]
     x_free = [x.shape[i] for i in _free(len(x.shape), x_batch, x_sum)]
     y_free = [y.shape[i] for i in _free(len(y.shape), y_batch, y_sum)]
-    return (TensorType((*batch, *x_free, *y_free), x.dtype),)
+    return (tensor_type((*batch, *x_free, *y_free), x.dtype),)
 
 
 def _extent(shape: Ints, axes: Ints) -> int:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from backpass.ir import Operand, TensorType
-from backpass.ir.graph import Array, Params
+from backpass.ir.graph import Array, Params, tensor_type
 from backpass.prims.elementwise import add, mul, sub
 from backpass.prims.linalg import (
     Cotangents,
@@ -33,7 +33,7 @@ from backpass.prims.rules import scale
 def _number_shape(name: str) -> Callable[..., tuple[TensorType, ...]]:
     def shape(t: TensorType) -> tuple[TensorType, ...]:
         check_square(name, t)
-        return (TensorType(t.shape[:-2], t.dtype),)
+        return (tensor_type(t.shape[:-2], t.dtype),)
 
     return shape
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from backpass.ir import Lowering, NotDifferentiable, Operand, Primitive, TensorType, type_of
-from backpass.ir.graph import Array
+from backpass.ir.graph import Array, tensor_type
 from backpass.prims.rules import (
     batch_elementwise,
     check_one_type,
@@ -305,7 +305,7 @@ ldexp = Primitive(
 
 def _select_shape(c: TensorType, x: TensorType, y: TensorType) -> tuple[TensorType, ...]:
     check_one_type("select", (x, y))
-    check_one_type("select", (TensorType(c.shape, x.dtype), x))
+    check_one_type("select", (tensor_type(c.shape, x.dtype), x))
     return (x,)
 
 
@@ -328,7 +328,7 @@ select = Primitive(
 # nothing flows.
 cast = Primitive(
     name="cast",
-    shape=lambda t, dtype: (TensorType(t.shape, np.dtype(dtype)),),
+    shape=lambda t, dtype: (tensor_type(t.shape, np.dtype(dtype)),),
     reference=lambda x, dtype: np.asarray(x).astype(dtype),
     vjp=per_input(lambda ct, y, x, dtype: cast(ct, dtype=type_of(x).dtype)),
     batch=batch_elementwise(lambda: cast),

@@ -20,7 +20,7 @@ from backpass.ir import (
     is_live,
     type_of,
 )
-from backpass.ir.graph import Array, Params, Partial, Pulled
+from backpass.ir.graph import Array, Params, Partial, Pulled, tensor_type
 from backpass.prims.elementwise import equal, select
 from backpass.prims.rules import (
     INTERPRETED,
@@ -44,7 +44,7 @@ def _index_shape(indices: tuple[TensorType, ...]) -> Ints:
 
 
 def _gather_shape(x: TensorType, *indices: TensorType) -> tuple[TensorType, ...]:
-    return (TensorType((*_index_shape(indices), *x.shape[len(indices) :]), x.dtype),)
+    return (tensor_type((*_index_shape(indices), *x.shape[len(indices) :]), x.dtype),)
 
 
 def _pull_gather(
@@ -126,7 +126,7 @@ def _scatter_add_shape(u: TensorType, *indices: TensorType, shape: Ints) -> tupl
     expected = (*_index_shape(indices), *shape[len(indices) :])
     if u.shape != expected:
         raise ShapeError(f"scatter_add: updates {u} should have shape {expected}")
-    return (TensorType(tuple(shape), u.dtype),)
+    return (tensor_type(tuple(shape), u.dtype),)
 
 
 def _pull_scatter_add(

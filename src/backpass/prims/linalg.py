@@ -17,7 +17,7 @@ import numpy as np
 
 from backpass.errors import ShapeError
 from backpass.ir import Operand, Primitive, TensorType, type_of
-from backpass.ir.graph import Array, BatchRule, Params, VjpRule
+from backpass.ir.graph import Array, BatchRule, Params, VjpRule, tensor_type
 from backpass.prims.contract import contract
 from backpass.prims.elementwise import add, mul, neg, reciprocal, select, sub, times
 from backpass.prims.rules import (
@@ -219,7 +219,7 @@ def _qr_shape(t: TensorType) -> tuple[TensorType, ...]:
     *batch, m, n = t.shape
     if m < n:
         raise ShapeError(f"qr: the primitive takes matrices with rows >= columns, got {t}")
-    return t, TensorType((*batch, n, n), t.dtype)
+    return t, tensor_type((*batch, n, n), t.dtype)
 
 
 def _qr_reference(a: Array) -> tuple[Array, Array]:
@@ -272,7 +272,7 @@ def _pull_eigh(
 
 def _eigh_shape(t: TensorType, lower: bool) -> tuple[TensorType, ...]:
     check_square("eigh", t)
-    return TensorType(t.shape[:-1], t.dtype), t
+    return tensor_type(t.shape[:-1], t.dtype), t
 
 
 def _eigh_reference(a: Array, lower: bool) -> tuple[Array, Array]:
@@ -294,7 +294,7 @@ def _svd_shape(t: TensorType) -> tuple[TensorType, ...]:
     *batch, m, n = t.shape
     k = min(m, n)
     shapes = ((*batch, m, k), (*batch, k), (*batch, k, n))
-    return tuple([TensorType(shape, t.dtype) for shape in shapes])
+    return tuple([tensor_type(shape, t.dtype) for shape in shapes])
 
 
 def _outside(x: Operand, basis: Operand) -> Operand:
@@ -350,7 +350,7 @@ svd = matrix_primitive(
 
 def _pinv_shape(t: TensorType, rcond: float | None) -> tuple[TensorType, ...]:
     *batch, m, n = t.shape
-    return (TensorType((*batch, n, m), t.dtype),)
+    return (tensor_type((*batch, n, m), t.dtype),)
 
 
 def _pull_pinv(
@@ -384,7 +384,7 @@ pinv = matrix_primitive(
 
 
 def _rank_shape(t: TensorType, tol: float | None, rtol: float | None) -> tuple[TensorType, ...]:
-    return (TensorType(t.shape[:-2], np.dtype(np.intp)),)
+    return (tensor_type(t.shape[:-2], np.dtype(np.intp)),)
 
 
 def _rank_reference(a: Array, tol: float | None, rtol: float | None) -> Array:

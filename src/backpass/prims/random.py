@@ -13,7 +13,7 @@ import numpy as np
 
 from backpass.errors import DTypeError, ShapeError
 from backpass.ir import Lowering, NotDifferentiable, Operand, Primitive, TensorType
-from backpass.ir.graph import Array, Params
+from backpass.ir.graph import Array, Params, tensor_type
 from backpass.prims.rules import lead
 
 Ints = tuple[int, ...]
@@ -51,7 +51,7 @@ def philox4x32(counter: Words, key: Words) -> Words:
 
 
 def _random_bits_reference(key: Array, counter: Array, shape: Ints) -> Array:
-    size = TensorType(shape, np.dtype(np.uint32)).size
+    size = tensor_type(shape, np.dtype(np.uint32)).size
     key, counter = np.asarray(key)[..., None], np.asarray(counter)[..., None]
     block = np.arange(-(-size // 4), dtype=np.uint64)
     words = philox4x32(
@@ -68,7 +68,7 @@ def _random_bits_shape(key: TensorType, counter: TensorType, shape: Ints) -> tup
             raise DTypeError(f"random_bits: the {name} must be uint64, got {t}")
     if key.shape != counter.shape:
         raise ShapeError(f"random_bits: key {key} and counter {counter} differ in shape")
-    return (TensorType((*key.shape, *shape), np.dtype(np.uint32)),)
+    return (tensor_type((*key.shape, *shape), np.dtype(np.uint32)),)
 
 
 def _random_bits_batch(

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from backpass.ir import Lowering, Operand, Primitive, TensorType, type_of
-from backpass.ir.graph import Array
+from backpass.ir import Lowering, Operand, Primitive, type_of
+from backpass.ir.graph import Array, tensor_type
 from backpass.prims.elementwise import add, cast, div, equal, mul
 from backpass.prims.rules import (
     INTERPRETED,
@@ -153,7 +153,7 @@ def _test(name: str, reference: Callable[..., Any]) -> Primitive:
     """A reduction to booleans."""
     primitive = Primitive(
         name=name,
-        shape=lambda t, axes: (TensorType(reduced_type(t, axes).shape, np.dtype(np.bool_)),),
+        shape=lambda t, axes: (tensor_type(reduced_type(t, axes).shape, np.dtype(np.bool_)),),
         reference=lambda x, axes: reference(x, axis=axes),
         vjp=no_gradient("boolean output"),
         batch=batch_one(lambda x, axes: primitive(x, axes=shifted(axes))),
@@ -170,7 +170,7 @@ all_ = _test("all", np.all)
 def _arg(name: str, reference: Callable[..., Any]) -> Primitive:
     primitive = Primitive(
         name=name,
-        shape=lambda t, axis: (TensorType(reduced_type(t, (axis,)).shape, np.dtype(np.intp)),),
+        shape=lambda t, axis: (tensor_type(reduced_type(t, (axis,)).shape, np.dtype(np.intp)),),
         reference=lambda x, axis: reference(x, axis=axis),
         vjp=no_gradient("integer output"),
         batch=batch_one(lambda x, axis: primitive(x, axis=axis + 1)),

@@ -32,6 +32,7 @@ from backpass.ir.graph import (
     Reference,
     ShapeRule,
     VjpRule,
+    tensor_type,
 )
 
 INTERPRETED = NotLowered("evaluated by its NumPy reference")
@@ -125,7 +126,7 @@ def same_shape(dtype: type[np.generic]) -> Callable[..., tuple[TensorType, ...]]
 
     def shape(*types: TensorType, **_: Any) -> tuple[TensorType, ...]:
         check_one_type("a comparison", types)
-        return (TensorType(types[0].shape, out),)
+        return (tensor_type(types[0].shape, out),)
 
     return shape
 
@@ -271,7 +272,7 @@ def _broadcast_shape(
     kept = tuple([n for i, n in enumerate(shape) if i not in axes])
     if kept != t.shape:
         raise ShapeError(f"broadcast: {t} does not fill {shape} outside of the new axes {axes}")
-    return (TensorType(tuple(shape), t.dtype),)
+    return (tensor_type(tuple(shape), t.dtype),)
 
 
 def _broadcast_batch(
@@ -295,7 +296,7 @@ broadcast = Primitive(
 
 def reduced_type(t: TensorType, axes: tuple[int, ...]) -> TensorType:
     """The type after `axes` are gone."""
-    return TensorType(tuple([n for i, n in enumerate(t.shape) if i not in axes]), t.dtype)
+    return tensor_type(tuple([n for i, n in enumerate(t.shape) if i not in axes]), t.dtype)
 
 
 # reduce_sum: the adjoint of broadcast.

@@ -10,7 +10,7 @@ import numpy as np
 
 from backpass.errors import ShapeError
 from backpass.ir import Lowering, Operand, Primitive, TensorType, array_of, is_live, type_of
-from backpass.ir.graph import Array, Params, Partial
+from backpass.ir.graph import Array, Params, Partial, tensor_type
 from backpass.prims.rules import (
     batch_one,
     jointly,
@@ -24,7 +24,7 @@ Ints = tuple[int, ...]
 
 
 def _reshape_shape(t: TensorType, shape: Ints) -> tuple[TensorType, ...]:
-    out = TensorType(tuple(shape), t.dtype)
+    out = tensor_type(tuple(shape), t.dtype)
     if out.size != t.size:
         raise ShapeError(f"reshape: {t} has {t.size} elements, shape {shape} has {out.size}")
     return (out,)
@@ -46,7 +46,7 @@ def _inverse(order: Ints) -> Ints:
 
 
 def _transpose_shape(t: TensorType, order: Ints) -> tuple[TensorType, ...]:
-    return (TensorType(tuple([t.shape[i] for i in order]), t.dtype),)
+    return (tensor_type(tuple([t.shape[i] for i in order]), t.dtype),)
 
 
 # transpose: result axis i is input axis order[i].
@@ -80,7 +80,7 @@ def _slice_shape(t: TensorType, starts: Ints, stops: Ints, steps: Ints) -> tuple
         if not (0 <= a <= n and 0 <= b <= n and s >= 1):
             raise ShapeError(f"slice: {a}:{b}:{s} is not inside an axis of {n}")
         extents.append(len(range(a, b, s)))
-    return (TensorType(tuple(extents), t.dtype),)
+    return (tensor_type(tuple(extents), t.dtype),)
 
 
 def _pull_slice(
@@ -152,7 +152,7 @@ def _pull_pad(
 pad = Primitive(
     name="pad",
     shape=lambda t, low, high, interior: (
-        TensorType(_padded(t.shape, low, high, interior), t.dtype),
+        tensor_type(_padded(t.shape, low, high, interior), t.dtype),
     ),
     reference=_pad_reference,
     vjp=per_input(_pull_pad),
@@ -172,7 +172,7 @@ def _concatenate_shape(*types: TensorType, axis: int) -> tuple[TensorType, ...]:
         if t.shape[:axis] + t.shape[axis + 1 :] != first.shape[:axis] + first.shape[axis + 1 :]:
             raise ShapeError(f"concatenate along axis {axis}: {first} and {t} differ elsewhere")
     extent = sum([t.shape[axis] for t in types])
-    return (TensorType((*first.shape[:axis], extent, *first.shape[axis + 1 :]), first.dtype),)
+    return (tensor_type((*first.shape[:axis], extent, *first.shape[axis + 1 :]), first.dtype),)
 
 
 def _pull_concatenate(

@@ -13,7 +13,7 @@ import numpy as np
 
 from backpass.errors import ShapeError
 from backpass.ir import Operand, Primitive, TensorType, type_of
-from backpass.ir.graph import Array
+from backpass.ir.graph import Array, tensor_type
 from backpass.prims.linalg import batch_leading
 from backpass.prims.rules import INTERPRETED, batch_one, no_gradient, per_input
 from backpass.prims.shape import flip, pad, transpose
@@ -22,7 +22,7 @@ INDEX = np.dtype(np.intp)
 
 
 def _positions(t: TensorType, **_: Any) -> tuple[TensorType, ...]:
-    return (TensorType(t.shape, INDEX),)
+    return (tensor_type(t.shape, INDEX),)
 
 
 def _argsort_reference(x: Array, axis: int, kind: str | None) -> Array:
@@ -66,7 +66,7 @@ argpartition = Primitive(
 
 
 def _lexsort_shape(t: TensorType) -> tuple[TensorType, ...]:
-    return (TensorType(t.shape[1:], INDEX),)
+    return (tensor_type(t.shape[1:], INDEX),)
 
 
 def _lexsort_reference(keys: Array) -> Array:
@@ -105,7 +105,7 @@ def _row_by_row(function: Callable[..., Array]) -> Callable[..., Array]:
 
 
 def _search_shape(a: TensorType, v: TensorType, side: str) -> tuple[TensorType, ...]:
-    return (TensorType(v.shape, INDEX),)
+    return (tensor_type(v.shape, INDEX),)
 
 
 def _search(a: Array, v: Array, side: str) -> Array:
@@ -134,7 +134,7 @@ def _correlate_shape(a: TensorType, v: TensorType) -> tuple[TensorType, ...]:
     count = a.shape[-1] - v.shape[-1] + 1
     if count < 1 or v.shape[-1] < 1 or a.shape[:-1] != v.shape[:-1] or a.dtype != v.dtype:
         raise ShapeError(f"correlate: {v} does not slide along {a}")
-    return (TensorType((*a.shape[:-1], count), a.dtype),)
+    return (tensor_type((*a.shape[:-1], count), a.dtype),)
 
 
 def _slide(x: Array, y: Array) -> Array:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from operator import attrgetter
+from operator import attrgetter, is_
 from typing import Any
 
 from backpass.ir import Graph, Node, Operand, Scope, Value, array_of, constant
@@ -29,45 +29,61 @@ class Captured:
 
 def nodes_between(outputs: Sequence[object], scope: Scope) -> list[Node]:
     """The nodes made in `scope` that the outputs depend on, in topological order. No recursion."""
-    found: dict[Node, None] = {}
+    found: set[Node] = set()
     pending = [
         v.node for v in outputs if type(v) is Value and v.node is not None and scope in v.scopes
     ]
     while pending:
         node = pending.pop()
-        if node in found:
-            continue
-        found[node] = None
-        for v in node.inputs:
-            if v.node is not None and scope in v.scopes and v.node not in found:
-                pending.append(v.node)
+        if node not in found:
+            found.add(node)
+            pending += [v.node for v in node.inputs if v.node is not None and scope in v.scopes]
     return sorted(found, key=_order)
 
 
 def capture(inputs: Sequence[Value], outputs: Sequence[Operand], scope: Scope) -> Captured:
-    """The graph from `inputs`, leaves of `scope`, to `outputs`."""
+    """The graph from `inputs`, leaves of `scope`, to `outputs`.
+
+    A node that has no arrays and reads nothing that must be another Value here is taken as it is.
+    """
     results = [x if type(x) is Value else constant(x) for x in outputs]
-    nodes = nodes_between(results, scope)
-    rebuilt: dict[Node, Node] = {}
+    kept: set[Node] = set()
+    rebuilt: dict[Node, tuple[Value, ...]] = {}
     leaves: dict[Value, Value] = {v: v for v in inputs}
     free: dict[Value, Value] = {}
 
     def inward(v: Value) -> Value:
         if v.node is not None and v.node in rebuilt:
-            return rebuilt[v.node].outputs()[v.index]
+            return rebuilt[v.node][v.index]
+        if v.node in kept:
+            return v
         if v in leaves:
             return leaves[v]
         if any([s.alive and s is not scope for s in v.scopes]):
             leaves[v] = free[v] = Value(v.type, None, 0, None, v.scopes)
         else:
-            leaves[v] = constant(array_of(v))
+            leaves[v] = v if v.node is None and not v.scopes else constant(array_of(v))
         return leaves[v]
 
-    for node in nodes:
-        rebuilt[node] = rebuild(node, tuple(map(inward, node.inputs)))
-    closed = tuple(map(inward, results))
-    graph = Graph((*inputs, *free.values()), tuple(rebuilt.values()), closed)
+    nodes: list[Node] = []
+    for node in nodes_between(results, scope):
+        found = [inward(v) for v in node.inputs]
+        if all(map(is_, found, node.inputs)) and _is_bare(node, scope):
+            kept.add(node)
+            nodes.append(node)
+        else:
+            nodes.append(rebuild(node, tuple(found)))
+            rebuilt[node] = nodes[-1].outputs()
+    graph = Graph((*inputs, *free.values()), tuple(nodes), tuple(map(inward, results)))
     return Captured(graph, tuple(free))
+
+
+def _is_bare(node: Node, scope: Scope) -> bool:
+    """Whether a node belongs to no other scope that is open, and holds no array."""
+    for other in node.scopes:
+        if other.alive and other is not scope:
+            return False
+    return not any([array is not None for array in node.arrays])
 
 
 def apply_primitive(node: Node, inputs: tuple[Operand, ...]) -> Sequence[Operand]:
