@@ -23,7 +23,8 @@ from backpass.codegen.memory_verify import verify_plan
 from backpass.codegen.phases import Place, is_parallel, placed
 from backpass.codegen.scatter import emit_scatter
 from backpass.codegen.scatter_rows import emit_rows
-from backpass.codegen.step_text import ALL, Home, StepText, Who
+from backpass.codegen.step_table import table_text
+from backpass.codegen.step_text import ALL, TABLE, Home, StepParts, StepText, Who
 from backpass.codegen.straight import emit_straight, is_long, is_straight
 from backpass.codegen.text import Module
 from backpass.codegen.workspace import Workspace
@@ -80,6 +81,7 @@ class Assembler:
             self.slots[new] = slots[old]
         self.module = Module(fused=fused(machine))
         self._emitted: dict[str, tuple[str, Workspace]] = {}
+        self._shared: set[str] = set()  # functions that steps need
         self.places = placed(arranged, lambda key: self.slots.get(key, key), threads)
         self.commit = self._commit()
 
@@ -186,13 +188,13 @@ class Assembler:
             return Segment("", first, tuple(sorted(used)), False, steps)
         parallel = any(map(is_parallel, steps))
         name = f"step{number}"
-        text = StepText(name, parallel)
+        parts = StepParts(name, parallel)
         for i, step in zip(numbers, steps, strict=True):
             function = functions[i]
             assert function is not None and isinstance(step, Bound)
             place = self.places[i]
             space = offsets[f"{step.kernel.name}.{place.phase}"]
-            text.kernel(
+            parts.kernel(
                 function[0],
                 [homes[k] for k in step.keys],
                 space,
@@ -201,8 +203,20 @@ class Assembler:
                 committed=i >= self.commit,
                 commits=i == self.commit,
             )
-        self.module.functions.append(text.close())
+        self._write(parts)
         return Segment(name, None, tuple(sorted(used | {ARENA})), parallel, steps)
+
+    def _write(self, parts: StepParts) -> None:
+        """The function of a step, and what it needs."""
+        if parts.calls <= TABLE:
+            self.module.functions.append(StepText(parts).text())
+            return
+        text, needed = table_text(parts)
+        for name, function in needed:
+            if name not in self._shared:
+                self._shared.add(name)
+                self.module.functions.append(function)
+        self.module.functions.append(text)
 
 
 def fused(machine: Machine) -> bool:

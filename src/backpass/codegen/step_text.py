@@ -1,4 +1,8 @@
-"""The text of a step function: kernels in order, who runs each, and barriers between phases."""
+"""The text of a step function: kernels in order, who runs each, and barriers between phases.
+
+A step of many kernels is a table that one small function walks (`step_table.py`): LLVM needs longer
+for a function of many calls than for all kernels together, and its time grows faster than they do.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,8 @@ from typing import Literal
 
 from backpass.codegen.image import ARENA
 from backpass.codegen.runtime import CONTEXT, slot_offset
+
+TABLE = 64  # calls, above which a step is a table
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,17 +35,45 @@ class Who:
 ALL = Who("all", 0)
 
 
-class StepText:
-    """The text of a step function: kernels in order, barriers between phases."""
+@dataclass(frozen=True, slots=True)
+class Called:
+    """A call of a kernel: where its scratch lies, and its buffers."""
+
+    function: str
+    places: tuple[Home, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Calls one after another by whom it is said."""
+
+    who: Who
+    calls: list[Called]
+
+
+@dataclass(frozen=True, slots=True)
+class Meet:
+    """All threads meet; they leave there on Ctrl-C, but not after the first write."""
+
+    committed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """The step ends here if a kernel has failed: what is next writes to the caller's memory."""
+
+
+Part = Run | Meet | Check
+
+
+class StepParts:
+    """What a step does: kernels in order, and barriers between phases."""
 
     def __init__(self, name: str, parallel: bool) -> None:
         self.name, self.parallel = name, parallel
-        self.lines: list[str] = []
-        self.loaded: dict[int, str] = {}
-        self.count = 0
-        self.phase: int | None = None
-        self.open: Who = ALL  # who runs the block that is open
-        self.block = 0  # its number
+        self.parts: list[Part] = []
+        self.calls = 0
+        self._phase: int | None = None
 
     def kernel(
         self,
@@ -53,36 +87,44 @@ class StepText:
         commits: bool,
     ) -> None:
         """A call of a kernel."""
-        if self.phase is not None and phase != self.phase and self.parallel:
-            self._together()
-            self._boundary(committed and not commits)
-        self.phase = phase
+        if self._phase is not None and phase != self._phase and self.parallel:
+            self.parts.append(Meet(committed and not commits))
+        self._phase = phase
         if commits:
-            self._leave_if_failed()
-        if self.parallel and who != self.open:
-            self._together()
-            self._begin(who)
-        buffers = "".join([f", ptr {self._pointer(h)}" for h in homes])
-        share = "i64 0, i64 1"
-        if who.kind == "band":
-            share = f"i64 %band{self.block}, i64 {who.number}"
-        elif who.kind == "all":
-            share = "i64 %tid, i64 %n"
-        scratch = self._pointer(Home(ARENA, space))
-        self.lines.append(
-            f"  call void @{function}(ptr %team, {share}, ptr {scratch}, ptr %status{buffers})"
-        )
+            self.parts.append(Check())
+        last = self.parts[-1] if self.parts else None
+        if not isinstance(last, Run) or last.who != who:
+            last = Run(who, [])
+            self.parts.append(last)
+        last.calls.append(Called(function, (Home(ARENA, space), *homes)))
+        self.calls += 1
 
-    def close(self) -> str:
+
+class StepText:
+    """The text of a step function, its calls written out."""
+
+    def __init__(self, step: StepParts) -> None:
+        self.step = step
+        self.lines: list[str] = []
+        self.loaded: dict[int, str] = {}
+        self.count = 0
+
+    def text(self) -> str:
         """The whole function."""
-        self._together()
+        for part in self.step.parts:
+            if isinstance(part, Run):
+                self._run(part)
+            elif isinstance(part, Meet):
+                self._boundary(part.committed)
+            else:
+                self._leave_if_failed()
         slots = [
             f"  %at{s} = getelementptr i8, ptr %context, i64 {slot_offset(s)}\n"
             f"  {name} = load ptr, ptr %at{s}"
             for s, name in self.loaded.items()
         ]
         head = [
-            f"define void @{self.name}(ptr %context, i64 %tid, i64 %n) #0 {{",
+            f"define void @{self.step.name}(ptr %context, i64 %tid, i64 %n) #0 {{",
             "entry:",
             f"  %status = getelementptr i8, ptr %context, i64 {CONTEXT['status']}",
             f"  %at.team = getelementptr i8, ptr %context, i64 {CONTEXT['team']}",
@@ -90,13 +132,27 @@ class StepText:
         ]
         return "\n".join([*head, *slots, *self.lines, "  ret void", "}"])
 
-    def _begin(self, who: Who) -> None:
-        """Open a block that is run by a lane, or once for each of a thread's bands."""
-        self.open = who
+    def _run(self, run: Run) -> None:
+        who = run.who if self.step.parallel or run.who.kind != "lane" else None
+        share = "i64 0, i64 1"
+        n = self._begin(who) if who is not None else 0
+        if run.who.kind == "band":
+            share = f"i64 %band{n}, i64 {run.who.number}"
+        elif run.who.kind == "all":
+            share = "i64 %tid, i64 %n"
+        for call in run.calls:
+            scratch, *buffers = [f"ptr {self._pointer(home)}" for home in call.places]
+            given = ", ".join(["ptr %team", share, scratch, "ptr %status", *buffers])
+            self.lines.append(f"  call void @{call.function}({given})")
+        if who is not None:
+            self._end(who, n)
+
+    def _begin(self, who: Who) -> int:
+        """Open a block that is run by a lane, or once for each of a thread's bands; its number."""
         if who.kind == "all":
-            return
+            return 0
         self.count += 1
-        n = self.block = self.count
+        n = self.count
         if who.kind == "lane":
             self.lines += [
                 f"  %lane{n} = urem i64 {who.number}, %n",
@@ -104,7 +160,7 @@ class StepText:
                 f"  br i1 %mine{n}, label %alone{n}, label %all{n}",
                 f"alone{n}:",
             ]
-            return
+            return n
         self.lines += [
             f"  %before{n} = mul i64 %tid, {who.number}",
             f"  %after{n} = add i64 %before{n}, {who.number}",
@@ -117,11 +173,10 @@ class StepText:
             f"bands{n}:",
             f"  %band{n} = phi i64 [ %first{n}, %enter{n} ], [ %next{n}, %bands{n} ]",
         ]
+        return n
 
-    def _together(self) -> None:
-        """Close the block that is open."""
-        n, who = self.block, self.open
-        self.open = ALL
+    def _end(self, who: Who, n: int) -> None:
+        """Close a block."""
         if who.kind == "lane":
             self.lines += [f"  br label %all{n}", f"all{n}:"]
         elif who.kind == "band":
@@ -145,7 +200,6 @@ class StepText:
         self._leave_where(f"%leaves{n}", n)
 
     def _leave_if_failed(self) -> None:
-        """Before the first write into the caller's memory."""
         self.count += 1
         n = self.count
         self.lines += [
