@@ -39,13 +39,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def compilations(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The texts that were compiled."""
     texts: list[str] = []
-    compiled = engine.compile_text
+    compiled = engine.compile_parts
 
-    def compile_text(text: str, *rest: object) -> bytes:
+    def compile_parts(text: str, *rest: object) -> list[bytes]:
         texts.append(text)
         return compiled(text, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(engine, "compile_text", compile_text)
+    monkeypatch.setattr(engine, "compile_parts", compile_parts)
     return texts
 
 

@@ -5,7 +5,10 @@ Its object code is small-model and position-independent, so it can be kept on di
 loaded at any address. No IR pass runs: kernels are written as they shall be, and the code generator
 alone schedules and allocates registers.
 
-Invariant: one thread at a time is inside LLVM, and none is when the process forks.
+A long module is cut into parts (`parts.py`), each compiled by a thread of its own in an LLVM
+context of its own.
+
+Invariant: threads are inside LLVM for one `load` at a time, and none is when the process forks.
 """
 
 from __future__ import annotations
@@ -13,19 +16,23 @@ from __future__ import annotations
 import ctypes
 import itertools
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
+from backpass import config
 from backpass.codegen import cache
-from backpass.codegen.llvm import llvm
+from backpass.codegen.llvm import emitter, llvm
 from backpass.codegen.machine import Machine
 from backpass.codegen.once import once, process_lock
+from backpass.codegen.parts import cut
 from backpass.codegen.runtime import runtime_text
 
 _NUMBERS = itertools.count()
 _UNLOADED: deque[Any] = deque()  # code that nobody refers to
+PARTS = 4  # of a module, at most
 _OPTIONS = "opt=2 pic small"  # part of the cache's key: what else object code depends on
 
 
@@ -79,9 +86,9 @@ def load(text: str, machine: Machine) -> Library:
         found = load_kept(key, names)
         if found is not None:
             return found
-        code = compile_text(_whole(text, machine), machine)
-        library = _link(code, names)
-        cache.write(key, code)
+        codes = compile_parts(_whole(text, machine), machine)
+        library = _link(codes, names)
+        cache.write(key, _packed(codes))
         return library
 
 
@@ -93,8 +100,8 @@ def load_kept(key: str, names: list[str]) -> Library | None:
         if code is None:
             return None
         try:
-            return _link(code, names)
-        except RuntimeError:
+            return _link(_unpacked(code), names)
+        except (RuntimeError, ValueError):
             cache.warn(f"the code kept as {key} cannot be loaded, so it is compiled again.")
             return None
 
@@ -115,13 +122,95 @@ def _whole(text: str, machine: Machine) -> str:
     return "\n".join([text, runtime_text(text), _attributes(machine)])
 
 
-def compile_text(text: str, machine: Machine) -> bytes:
-    """The object code of a whole module."""
+def compile_parts(text: str, machine: Machine) -> list[bytes]:
+    """The object code of a whole module, in one part or several."""
+    texts = cut(text, min(PARTS, config.available_cpus()))
     with process_lock():
-        target = _target_machine(machine)
-        module = llvm().parse_assembly(text)
-        module.verify()
-        return target.emit_object(module)
+        jobs = [_Job(part, machine) for part in texts]
+        started = _started(jobs[1:])
+        for job in [jobs[0], *jobs[1 + len(started) :]]:
+            job.run()
+        _join(started)
+        return [job.code() for job in jobs]
+
+
+def _started(jobs: list[_Job]) -> list[threading.Thread]:
+    """Threads of the first jobs, of all if so many threads can be had."""
+    threads: list[threading.Thread] = []
+    for job in jobs:
+        thread = threading.Thread(target=job.run)
+        try:
+            thread.start()
+        except (RuntimeError, MemoryError):  # a limit of the system, or the interpreter ends
+            break
+        threads.append(thread)
+    return threads
+
+
+def _join(threads: list[threading.Thread]) -> None:
+    """Wait for threads that are inside LLVM, whatever happens meanwhile: it is raised at the end."""
+    interrupt: KeyboardInterrupt | None = None
+    for thread in threads:
+        while thread.is_alive():
+            try:
+                thread.join()
+            except KeyboardInterrupt as error:
+                interrupt = error
+    if interrupt is not None:
+        raise interrupt
+
+
+class _Job:
+    """A module on its way to object code. It takes no lock of ours: its maker has that."""
+
+    def __init__(self, text: str, machine: Machine) -> None:
+        self._text = text
+        self._llvm, self._emit = llvm(), emitter()
+        self._target, self._context = _target_machine(machine), llvm().create_context()
+        self._code = b""
+        self._error: BaseException | None = None
+
+    def run(self) -> None:
+        """Compile it. What fails is raised by `code`."""
+        try:
+            module = self._llvm.parse_assembly(self._text, self._context)
+            module.verify()
+            self._code = self._emit(self._target, module)
+        except BaseException as error:
+            self._error = error
+
+    def code(self) -> bytes:
+        """The object code.
+
+        Raises:
+            RuntimeError: LLVM cannot read or verify the text.
+        """
+        if self._error is not None:
+            raise self._error
+        return self._code
+
+
+def _packed(codes: list[bytes]) -> bytes:
+    """Objects as one content: their number, their sizes, their bytes."""
+    sizes = [n.to_bytes(8, "little") for n in (len(codes), *map(len, codes))]
+    return b"".join([*sizes, *codes])
+
+
+def _unpacked(content: bytes) -> list[bytes]:
+    """The objects of a content.
+
+    Raises:
+        ValueError: it is no such content.
+    """
+    words = [int.from_bytes(content[i : i + 8], "little") for i in range(0, 8 * (PARTS + 1), 8)]
+    at = 8 * (1 + words[0])
+    codes: list[bytes] = []
+    for size in words[1 : 1 + words[0]]:
+        codes.append(content[at : at + size])
+        at += size
+    if not 1 <= len(codes) == words[0] or at != len(content):
+        raise ValueError("not the content of an object file of backpass")
+    return codes
 
 
 def assembly(text: str, machine: Machine) -> str:
@@ -131,8 +220,11 @@ def assembly(text: str, machine: Machine) -> str:
         return _target_machine(machine).emit_assembly(parsed)
 
 
-def _link(code: bytes, names: list[str]) -> Library:
-    builder = llvm().JITLibraryBuilder().add_object_img(code).add_current_process()
+def _link(codes: list[bytes], names: list[str]) -> Library:
+    builder = llvm().JITLibraryBuilder()
+    for code in codes:
+        builder.add_object_img(code)
+    builder.add_current_process()
     for name in names:
         builder.export_symbol(name)
     return Library(builder.link(_jit(), f"backpass{next(_NUMBERS)}"))
@@ -164,7 +256,6 @@ def _llvm_version() -> str:
     return ".".join(map(str, llvm().llvm_version_info))
 
 
-@lru_cache(maxsize=8)
 def _target_machine(machine: Machine) -> Any:
     return _target().create_target_machine(
         cpu=machine.cpu, features=machine.features, opt=2, reloc="pic", codemodel="small"
