@@ -148,7 +148,7 @@ def _started(jobs: list[_Job]) -> list[threading.Thread]:
 
 
 def _join(threads: list[threading.Thread]) -> None:
-    """Wait for threads that are inside LLVM, whatever happens meanwhile: it is raised at the end."""
+    """Wait for threads that are inside LLVM. An interrupt meanwhile is raised at the end."""
     interrupt: KeyboardInterrupt | None = None
     for thread in threads:
         while thread.is_alive():

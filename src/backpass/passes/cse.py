@@ -24,22 +24,26 @@ def cse(graph: Graph) -> Graph:
 
     def rule(node: Node) -> tuple[Value, ...] | None:
         key = _key(node)
-        if key in seen:
-            return seen[key]
-        if key is not None:
+        if key is None:
+            return None
+        found = seen.get(key)
+        if found is None:
             seen[key] = node.outputs()
-        return None
+        return found
 
     return rewrite(graph, rule)
 
 
 def _key(node: Node) -> Hashable | None:
-    params = tuple([(name, node.params[name]) for name in sorted(node.params)])
-    try:
-        hash(params)
-    except TypeError:
-        return None
-    return node.primitive, tuple(map(_value_key, node.inputs)), params, node.types
+    """What equal applications share; without parameters the inputs decide on the types."""
+    params: Hashable = None
+    if node.params:
+        params = tuple([(name, node.params[name]) for name in sorted(node.params)]), node.types
+        try:
+            hash(params)
+        except TypeError:
+            return None
+    return node.primitive, tuple(map(_value_key, node.inputs)), params
 
 
 def _value_key(v: Value) -> Hashable:

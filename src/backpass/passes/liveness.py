@@ -28,7 +28,7 @@ class Flow:
         kept: the buffers that are live to the end.
     """
 
-    __slots__ = ("kept", "makes", "readers", "reads", "sizes", "users", "waits")
+    __slots__ = ("_made", "kept", "makes", "readers", "reads", "sizes", "users", "waits")
 
     def __init__(
         self, sizes: Sequence[int], makes: Steps, reads: Steps, waits: Steps, kept: set[int]
@@ -38,6 +38,7 @@ class Flow:
         self.reads = reads
         self.waits = waits
         self.kept = kept
+        self._made = [sum([sizes[b] for b in m]) for m in makes]
         self.readers: list[list[int]] = [[] for _ in sizes]
         self.users: list[list[int]] = [[] for _ in makes]
         for step in range(len(makes)):
@@ -52,7 +53,7 @@ class Flow:
 
     def made(self, step: int) -> int:
         """The bytes that a step makes."""
-        return sum([self.sizes[b] for b in self.makes[step]])
+        return self._made[step]
 
     def run(self, step: int, left: list[int]) -> int:
         """Take the reads of a step off `left`; the bytes that are free behind it."""

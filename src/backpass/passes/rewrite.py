@@ -23,12 +23,17 @@ def rewrite(graph: Graph, rule: Rule) -> Graph:
     known: set[Node] = set()
 
     def moved(v: Value) -> Value:
-        return instead[v.node][v.index] if v.node in instead else v
+        found = instead.get(v.node)
+        return v if found is None else found[v.index]
 
     for node in graph.nodes:
-        inputs = tuple([instead[v.node][v.index] if v.node in instead else v for v in node.inputs])
-        same = all(map(is_, inputs, node.inputs))
-        current = node if same else rebuild(node, inputs)
+        current, same = node, True
+        for v in node.inputs:
+            if v.node in instead:
+                inputs = tuple(map(moved, node.inputs))
+                same = all(map(is_, inputs, node.inputs))
+                current = node if same else rebuild(node, inputs)
+                break
         answer = rule(current)
         if answer is not None:
             instead[node] = answer

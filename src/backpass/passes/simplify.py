@@ -53,6 +53,11 @@ def _rule(node: Node) -> Answer:
 
 def _with_numbers(node: Node) -> Node:
     """The node with constant arrays that repeat one number as splats: tracing computes such."""
+    for v in node.inputs:
+        if v.node is None and v.array is not None:
+            break
+    else:  # most nodes
+        return node
     inputs = list(node.inputs)
     for i, v in enumerate(inputs):
         if v.node is None and v.array is not None:
@@ -64,9 +69,10 @@ def _with_numbers(node: Node) -> Node:
 
 
 def _folded(node: Node) -> Answer:
-    known = [v.array for v in node.inputs if v.node is None and v.array is not None]
-    if len(known) != len(node.inputs):
-        return None
+    for v in node.inputs:
+        if v.node is not None or v.array is None:
+            return None
+    known = [v.array for v in node.inputs if v.array is not None]
     limit = SPLAT_FOLD_LIMIT if all(map(splat, known)) else FOLD_LIMIT
     if sum([t.nbytes for t in node.types]) > limit:
         return None
