@@ -12,6 +12,7 @@ with those caches full.
 from __future__ import annotations
 
 import argparse
+import compileall
 import dataclasses
 import json
 import os
@@ -53,8 +54,9 @@ def environment(threads: int, cache: Path) -> dict[str, str]:
     names = ("OMP", "OPENBLAS", "MKL", "BACKPASS", "NUMEXPR", "VECLIB_MAXIMUM")
     eigen = str(threads > 1).lower()
     paths = [str(ROOT / "src"), str(ROOT), os.environ.get("PYTHONPATH", "")]
+    inherited = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     return {
-        **os.environ,
+        **inherited,
         **{f"{name}_NUM_THREADS": n for name in names},
         "NPROC": n,
         "JAX_PLATFORMS": "cpu",
@@ -135,6 +137,7 @@ def both_limits(threads: int, seconds: float) -> dict[str, limits.Limits]:
 def run(chosen: list[Workload], threads: int, effort: Effort, folder: Path, page: Path) -> bool:
     """Measure, write and print; False where backpass fails or its numbers differ."""
     folder.mkdir(parents=True, exist_ok=True)
+    compileall.compile_dir(ROOT / "src", quiet=1)  # as pip does where it installs a package
     about = machine.describe()
     about |= {"threads": threads, "seconds": effort.seconds, "rounds": effort.rounds}
     bounds = both_limits(threads, effort.limit_seconds)

@@ -106,6 +106,10 @@ class Entry:
             return self.param.form
         return self.param if self.code == "index" else None
 
+    def reading(self, args: tuple[int, ...]) -> Entry:
+        """The same with other args: every pass over entries makes them."""
+        return self if args == self.args else Entry(self.code, args, self.dtype, self.param)
+
 
 class Elements:
     """The table of a group's entries.

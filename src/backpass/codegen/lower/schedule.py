@@ -80,7 +80,10 @@ def _moved(e: Entry, coefs: Callable[[tuple[int, ...]], Sequence[int]]) -> Entry
     if f is None:
         return e
     new = Form(f.constant, tuple(coefs(f.coefs)))
-    return replace(e, param=replace(e.param, form=new) if isinstance(e.param, Spot) else new)
+    if new == f:
+        return e
+    param = replace(e.param, form=new) if isinstance(e.param, Spot) else new
+    return Entry(e.code, e.args, e.dtype, param)
 
 
 def permuted(loops: Loops, order: Sequence[int], outer: int) -> Loops:
@@ -295,7 +298,8 @@ class Buffers:
         b = self.found[place]
         end = self._end(spot)
         size = max(b.size, min(end, extent_of(key)) if guarded else end)
-        self.found[place] = replace(b, size=size, written=b.written or written)
+        if size > b.size or (written and not b.written):
+            self.found[place] = replace(b, size=size, written=b.written or written)
         return place
 
     def _end(self, spot: Spot) -> int:

@@ -9,7 +9,6 @@ is computed there again if that is cheap, read back if it was stored, else kept 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from backpass.codegen.lower.elements import Entry, Named, Spot
 from backpass.codegen.lower.index import Form, row_major
@@ -88,8 +87,7 @@ class Stages:
         for number in range(len(self.entries)):
             e, level = self.entries[number], self._runs_at(number)
             args = tuple([self._at(a, level) for a in e.args])
-            if args != e.args:
-                self.entries[number] = replace(e, args=args)
+            self.entries[number] = e.reading(args)
         self._drop_unused()
 
     def _at(self, number: int, level: int) -> int:
@@ -105,7 +103,7 @@ class Stages:
         e = self.entries[number]
         if self._cheap(number):
             args = tuple([self._at(a, level) for a in e.args])
-            return self._append(replace(e, args=args), level)
+            return self._append(e.reading(args), level)
         spot = self._stores.get(number)
         if spot is None:
             spot = Spot(Named("scratch", number), self._scratch_form())
@@ -181,5 +179,5 @@ def _live(entries: Sequence[Entry]) -> list[Entry]:
     for number, e in enumerate(entries):
         if needed[number]:
             place[number] = len(kept)
-            kept.append(replace(e, args=tuple([place[a] for a in e.args])))
+            kept.append(e.reading(tuple([place[a] for a in e.args])))
     return kept
