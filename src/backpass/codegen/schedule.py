@@ -8,6 +8,7 @@ measured on Zen 4: lanes at unit stride are one, lanes at any other are moved on
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from math import prod
 
 from backpass.codegen.nest import access_of
@@ -38,17 +39,30 @@ def chosen(kernel: LoopKernel, parallel: bool, least: float | None = None) -> Lo
     Args:
         least: instructions from which on it is shared; by default what a start of threads costs.
     """
-    outer, rank = kernel.outer, len(kernel.extents)
-    axes: list[int | None] = [None, *range(max(outer - 1, 0), rank)]
+    if kernel.extents:
+        least_cost, vector, unroll = _known(replace(kernel, name="", schedule=Schedule()))
+    else:  # it may be long, and no other is equal
+        least_cost, vector, unroll = _cheapest(kernel)
+    parallel = parallel and least_cost >= (_PARALLEL if least is None else least)
+    if parallel and vector is not None and vector < kernel.outer:
+        unroll = min(unroll, _shares(kernel, vector))
+    return replace(kernel, schedule=Schedule(vector, unroll, parallel))
+
+
+def _cheapest(kernel: LoopKernel) -> tuple[float, int | None, int]:
+    """The cost of a kernel of any name with its best axis for lanes, that axis, how many at once.
+
+    The numbers of its constants decide nothing here: 1 and True may be one.
+    """
+    axes: list[int | None] = [None, *range(max(kernel.outer - 1, 0), len(kernel.extents))]
     least_cost, vector = min(
         ((_cost(kernel, axis), axis) for axis in axes if _allowed(kernel, axis)),
         key=lambda pair: pair[0],
     )
-    parallel = parallel and least_cost >= (_PARALLEL if least is None else least)
-    unroll = 1 if vector is None else _unroll(kernel, vector)
-    if parallel and vector is not None and vector < outer:
-        unroll = min(unroll, _shares(kernel, vector))
-    return replace(kernel, schedule=Schedule(vector, unroll, parallel))
+    return least_cost, vector, 1 if vector is None else _unroll(kernel, vector)
+
+
+_known = lru_cache(maxsize=256)(_cheapest)  # layers of a network have equal kernels
 
 
 def _shares(kernel: LoopKernel, vector: int) -> int:
