@@ -27,8 +27,16 @@ define internal double @small(double %x) #0 {
 define internal double @long(double %x) #0 {
 entry:
 LINES
-  %y = call double @small(double %x)
+  %p = call { double, double } @pair(double %x)
+  %q = extractvalue { double, double } %p, 0
+  %y = call double @small(double %q)
   ret double %y
+}
+define internal { double, double } @pair(double %x) #0 {
+entry:
+LINES
+  %a = insertvalue { double, double } zeroinitializer, double %x, 0
+  ret { double, double } %a
 }
 define double @one(double %x) #0 {
 entry:
@@ -65,8 +73,11 @@ def defined(text: str) -> list[str]:
 @pytest.mark.parametrize("most", [2, 3, 4, 9])
 def test_each_function_is_in_one_part_with_copies_of_the_small_ones(most: int) -> None:
     texts = parts.cut(MODULE, most)
-    assert len(texts) == min(most, 4)
-    places = {name: [name in defined(t) for t in texts] for name in ("long", "one", "two", "short")}
+    assert len(texts) == min(most, 5)
+    places = {
+        name: [name in defined(t) for t in texts]
+        for name in ("long", "pair", "one", "two", "short")
+    }
     assert all([sum(found) == 1 for found in places.values()])
     for text in texts:
         assert ("@small(" in text) == ("@small(" in text and "small" in defined(text))

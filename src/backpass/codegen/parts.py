@@ -100,8 +100,8 @@ def _part(own: Sequence[_Entity], entities: dict[str, _Entity], rest: Sequence[s
 
 
 def _head(entity: _Entity) -> str:
-    """The first line of a function without its brace."""
-    return entity.text.partition("\n")[0].partition(" {")[0]
+    """What stands before a function's body: its attribute group is the last of it."""
+    return entity.text.partition(" #0")[0] + " #0"
 
 
 def _seen_by_all(text: str) -> str:
