@@ -128,9 +128,11 @@ def compile_parts(text: str, machine: Machine) -> list[bytes]:
     with process_lock():
         jobs = [_Job(part, machine) for part in texts]
         started = _started(jobs[1:])
-        for job in [jobs[0], *jobs[1 + len(started) :]]:
-            job.run()
-        _join(started)
+        try:
+            for job in [jobs[0], *jobs[1 + len(started) :]]:
+                job.run()
+        finally:
+            _join(started)
         return [job.code() for job in jobs]
 
 
