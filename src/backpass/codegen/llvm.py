@@ -28,10 +28,16 @@ def llvm() -> Any:
 def emitter() -> Callable[[Any, Any], bytes]:
     """What makes object code of a module that has a context, for a target that it has alone.
 
-    It is the library's function itself, without llvmlite's lock around it.
+    It is the library's function itself, without llvmlite's lock around it; the one with the lock,
+    should a release of llvmlite name its insides otherwise.
     """
-    ffi = llvm().ffi
-    emit: Any = ctypes.CDLL(ffi.lib._name, handle=ffi.lib._handle).LLVMPY_TargetMachineEmitToMemory
+    try:
+        ffi = llvm().ffi
+        library = ctypes.CDLL(ffi.lib._name, handle=ffi.lib._handle)
+        emit: Any = library.LLVMPY_TargetMachineEmitToMemory
+        _ = ffi.lib.LLVMPY_GetBufferSize, ffi.lib.LLVMPY_DisposeMemoryBuffer
+    except AttributeError:
+        return lambda target, module: target.emit_object(module)
     emit.restype = ffi.LLVMMemoryBufferRef
     emit.argtypes = [ffi.LLVMTargetMachineRef, ffi.LLVMModuleRef, ctypes.c_int, ctypes.c_void_p]
 
