@@ -64,10 +64,14 @@ def test_a_parameter_of_another_dtype_is_another_array() -> None:
         for _ in range(3):
             found = apply(model, x.astype(dtype))
             assert found.dtype == dtype
-            np.testing.assert_allclose(found, x @ np.array(model.weight).T + model.bias, rtol=1e-5)
+            np.testing.assert_allclose(
+                found, x @ np.array(model.weight).T + model.bias, rtol=1e-5, atol=1e-6
+            )
         model.weight[0, 0] = 7.0  # in place: the array that is bound
         found = apply(model, x.astype(dtype))
-        np.testing.assert_allclose(found, x @ np.array(model.weight).T + model.bias, rtol=1e-5)
+        np.testing.assert_allclose(
+            found, x @ np.array(model.weight).T + model.bias, rtol=1e-5, atol=1e-6
+        )
 
 
 def test_arguments_that_the_program_does_not_need() -> None:

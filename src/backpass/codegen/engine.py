@@ -33,7 +33,7 @@ from backpass.codegen.runtime import runtime_text
 _NUMBERS = itertools.count()
 _UNLOADED: deque[Any] = deque()  # code that nobody refers to
 PARTS = 4  # of a module, at most
-_OPTIONS = "opt=2 pic small"  # part of the cache's key: what else object code depends on
+_OPTIONS = "opt=2 pic small packed"  # part of the cache's key: what else object code depends on
 
 
 class Library:
