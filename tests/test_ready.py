@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 
 import numpy as np
@@ -72,6 +74,18 @@ def test_a_parameter_of_another_dtype_is_another_array() -> None:
         np.testing.assert_allclose(
             found, x @ np.array(model.weight).T + model.bias, rtol=1e-5, atol=1e-6
         )
+
+
+def test_arrays_that_a_model_has_no_more_are_not_kept() -> None:
+    model = nn.Linear(3, 2)
+    apply = bp.jit(lambda model, x: model(x))
+    old = weakref.ref(model.weight.array)
+    apply(model, np.ones((4, 3), np.float32))
+    model.to(np.float64)
+    assert old() is not None  # by the call that was kept
+    apply(model, np.ones((4, 3)))
+    gc.collect()
+    assert old() is None
 
 
 def test_arguments_that_the_program_does_not_need() -> None:

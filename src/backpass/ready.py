@@ -118,17 +118,19 @@ class Ready:
         self.plain = not cells and all([g.kind is np.ndarray for g in guards])
 
     def is_alive(self) -> bool:
-        """Whether the Modules and optimizers that it is for are still there."""
-        return all([g.owner is None or g.owner() is not None for g in self.guards])
+        """Whether what it is for is still there: Modules, optimizers, and the arrays of Cells."""
+        owners = all([g.owner is None or g.owner() is not None for g in self.guards])
+        return owners and self._has_its_arrays()
+
+    def _has_its_arrays(self) -> bool:
+        return all([c.array is a for c, a in zip(self.cells, self.arrays, strict=True)])
 
     def has_its_cells(self) -> bool:
         """Whether all Cells have the arrays that they had, and are as trainable."""
         token = cells_token()
         if self.token is not token:
             same = self.trainable == [c.trainable for c in self.cells]
-            if not same or any(
-                [c.array is not a for c, a in zip(self.cells, self.arrays, strict=True)]
-            ):
+            if not same or not self._has_its_arrays():
                 return False
             self.token = token
         return True
