@@ -96,6 +96,8 @@ class Ready:
         "enter",
         "guards",
         "nested",
+        "others",
+        "owned",
         "plain",
         "structure",
         "token",
@@ -111,6 +113,9 @@ class Ready:
     ) -> None:
         self.enter = program.enter
         self.structure, self.cells, self.guards = structure, cells, guards
+        places = list(enumerate(guards))
+        self.owned = [(i, g.owner, g.version) for i, g in places if g.owner is not None]
+        self.others = [(i, g) for i, g in places if g.owner is None]
         self.token = cells_token()
         self.arrays = [c.array for c in cells]
         self.trainable = [c.trainable for c in cells]
@@ -137,19 +142,23 @@ class Ready:
 
     def call(self, args: tuple[Any, ...]) -> Any:
         """The result, or NotImplemented if this call needs the long way."""
-        guards = self.guards
-        if len(args) != len(guards):
+        if len(args) != len(self.guards):
             return NotImplemented
         if self.plain:  # the native entry looks at all there is to look at
             outputs = self.enter(args)
             return NotImplemented if outputs is None else self.nested(outputs)
+        for i, owner, version in self.owned:
+            x = args[i]
+            if owner() is not x or x.__backpass_version__() is not version:
+                return NotImplemented
         arrays: list[Any] = []
-        for x, guard in zip(args, guards, strict=True):
+        for i, guard in self.others:
+            x = args[i]
             if guard.kind is np.ndarray and type(x) is np.ndarray:
                 arrays.append(x)
             elif not _feeds(x, guard, arrays):
                 return NotImplemented
-        if not self.has_its_cells():
+        if self.token is not cells_token() and not self.has_its_cells():
             return NotImplemented
         outputs = self.enter(arrays, self.arrays)
         return NotImplemented if outputs is None else self.nested(outputs)
