@@ -2,7 +2,7 @@
 
 A Module or optimizer that is the same object, of the same version, has the same Cells; a Cell that
 is as it was has the same array; and an array that is given is looked at by the program's native
-entry. So a call compares a few identities, and Python adds 2 us to what the native code takes.
+entry. So a call compares a few identities, and Python adds 2.6 us to what the native code takes.
 """
 
 from __future__ import annotations
