@@ -6,12 +6,11 @@ import ctypes
 import re
 import threading
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from tests.codegen.training import training_step
 
-import backpass as bp
 from backpass import nn, optim
 from backpass.codegen import cache, engine, parts
 from backpass.codegen.machine import host
@@ -136,15 +135,7 @@ def trained() -> list[bytes]:
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(64, 30)).astype(np.float32), rng.integers(0, 10, 64)
 
-    @bp.jit
-    def step(model: Any, optimizer: Any, x: Any, y: Any) -> Any:
-        def loss(model: Any) -> Any:
-            return nn.functional.cross_entropy(model(x), y)
-
-        value, grads = bp.value_and_grad(loss)(model)
-        optimizer.step(grads)
-        return value
-
+    step = training_step()
     losses = [float(step(model, optimizer, x, y)) for _ in range(5)]
     return [np.array(losses).tobytes(), *[np.array(p).tobytes() for p in model.parameters()]]
 

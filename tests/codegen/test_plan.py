@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.codegen.training import training_step
 
 import backpass as bp
 from backpass import nn, optim
@@ -21,16 +22,7 @@ def made() -> tuple[Any, Any, Any]:
     model = nn.Sequential(nn.Linear(16, 24), nn.ReLU(), nn.Linear(24, 3))
     optimizer = optim.SGD(model.parameters(), lr=0.1)
 
-    @bp.jit
-    def step(model: Any, optimizer: Any, x: Any, y: Any) -> Any:
-        def loss(model: Any) -> Any:
-            return nn.functional.cross_entropy(model(x), y)
-
-        value, grads = bp.value_and_grad(loss)(model)
-        optimizer.step(grads)
-        return value
-
-    return step, model, optimizer
+    return training_step(), model, optimizer
 
 
 def test_the_products_of_a_step_are_counted() -> None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import random
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from tests.codegen.step_text import Called, Event, Leaves, Waits, events_of
+from tests.codegen.training import training_step
 
-import backpass as bp
 from backpass import nn, optim
 from backpass.codegen import step_table
 from backpass.codegen.runtime import slot_offset
@@ -89,15 +88,7 @@ def trained(depth: int) -> list[bytes]:
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(96, 48)).astype(np.float32), rng.integers(0, 10, 96)
 
-    @bp.jit
-    def step(model: Any, optimizer: Any, x: Any, y: Any) -> Any:
-        def loss(model: Any) -> Any:
-            return nn.functional.cross_entropy(model(x), y)
-
-        value, grads = bp.value_and_grad(loss)(model)
-        optimizer.step(grads)
-        return value
-
+    step = training_step()
     losses = [float(step(model, optimizer, x, y)) for _ in range(5)]
     with pytest.raises(IndexError):
         step(model, optimizer, x, y + 1)

@@ -19,7 +19,7 @@ from backpass.codegen.lower.index import Form, domain_of, linear
 from backpass.codegen.lower.lower import Call, Lowered
 from backpass.codegen.lower.schedule import Bound, scheduled
 from backpass.ir import Node, Value
-from backpass.loops import Access, Gemm, Kernel, LoopKernel, Op, ScatterAdd, Space
+from backpass.loops import Access, Gemm, Kernel, LoopKernel, Op, ScatterAdd
 
 Step = Bound | Call
 
@@ -41,7 +41,7 @@ def reads(step: Step) -> list[Key]:
     if isinstance(step, Call):
         return [key_of(core(v)) for v in step.node.inputs]
     used = _read_buffers(step.kernel)
-    return [k for b, k in _memory(step) if b in used]
+    return [k for b, k in step.memory() if b in used]
 
 
 def writes(step: Step) -> list[Key]:
@@ -49,18 +49,13 @@ def writes(step: Step) -> list[Key]:
     if isinstance(step, Call):
         node = step.node
         return [node] if len(node.types) == 1 else [(node, i) for i in range(len(node.types))]
-    return [k for b, k in _memory(step) if step.kernel.buffers[b].written]
-
-
-def _memory(step: Bound) -> list[tuple[int, Key]]:
-    places = [i for i, b in enumerate(step.kernel.buffers) if b.space is Space.MEMORY]
-    return list(zip(places, step.keys, strict=True))
+    return [k for b, k in step.memory() if step.kernel.buffers[b].written]
 
 
 def _ops(kernel: Kernel) -> list[Op]:
     if not isinstance(kernel, LoopKernel):
         return list(kernel.epilogue)
-    return [op for stage in kernel.stages for op in stage.ops]
+    return list(kernel.ops)
 
 
 def _buffer(op: Op) -> int | None:
@@ -90,7 +85,7 @@ def bytes_of(key: Key, step: Step) -> int:
         node, index = key
         return node.types[index].nbytes
     assert not isinstance(step, Call)
-    buffer = step.kernel.buffers[dict((k, b) for b, k in _memory(step))[key]]
+    buffer = step.kernel.buffers[dict((k, b) for b, k in step.memory())[key]]
     return buffer.size * buffer.dtype.itemsize
 
 
@@ -109,7 +104,7 @@ def overwrites(step: Bound, old: Key, new: Key) -> bool:
     It may if it reads `old` only where it writes, and not after.
     """
     kernel = step.kernel
-    places = {k: b for b, k in _memory(step)}
+    places = {k: b for b, k in step.memory()}
     if old not in places:
         return True
     b, target = places[old], places[new]

@@ -19,7 +19,7 @@ from backpass.codegen.lower.elements import Entry, Key, Named, Spot
 from backpass.codegen.lower.index import Form
 from backpass.codegen.lower.schedule import Bound, scheduled
 from backpass.codegen.nest import plan_loops
-from backpass.loops import LANES, Access, Buffer, Gemm, Indexed, LoopKernel, Op, Space
+from backpass.loops import LANES, Access, Buffer, Gemm, Indexed, LoopKernel, Space
 
 MOST_BANDS = 64
 OPERAND = 1 << 17  # bytes of an operand that each thread reads as a whole
@@ -95,8 +95,8 @@ def turned(step: Bound) -> tuple[Bound, Bound] | None:
         return None
     if kernel.rows < TURNED:
         return None
-    y, places = kernel.y, [i for i, b in enumerate(kernel.buffers) if b.space is Space.MEMORY]
-    source, target = step.keys[places.index(y.buffer)], Named("turned", (kernel.name, step.keys))
+    y, target = kernel.y, Named("turned", (kernel.name, step.keys))
+    source = dict(step.memory())[y.buffer]
     depth, columns = kernel.depth, kernel.columns
     entries = [
         Entry("load", (), kernel.dtype, Spot(source, Form(y.offset, (y.strides[3], y.strides[2])))),
@@ -173,10 +173,10 @@ def _accesses(step: Bound) -> Iterator[tuple[Access | Indexed, bool]]:
     kernel = step.kernel
     if isinstance(kernel, Gemm):
         yield kernel.x, False
-        ops: list[Op] = list(kernel.epilogue)
+        ops = kernel.epilogue
     else:
         assert isinstance(kernel, LoopKernel)
-        ops = [op for stage in kernel.stages for op in stage.ops]
+        ops = kernel.ops
     for op in ops:
         if isinstance(op.param, Access | Indexed):
             place = op.param.buffer if isinstance(op.param, Access) else op.param.access.buffer
@@ -186,9 +186,7 @@ def _accesses(step: Bound) -> Iterator[tuple[Access | Indexed, bool]]:
 
 def owners(step: Bound) -> Mapping[Key, Rows | None]:
     """Of each array that a banded step touches, the rows that its bands own; None: no such."""
-    kernel = step.kernel
-    memory = [i for i, b in enumerate(kernel.buffers) if b.space is Space.MEMORY]
-    keys = dict(zip(memory, step.keys, strict=True))
+    kernel, keys = step.kernel, dict(step.memory())
     found: dict[Key, Rows | None] = {}
     if isinstance(kernel, Gemm):
         found[keys[kernel.y.buffer]] = None

@@ -43,7 +43,7 @@ def _is_sum_of_rows(kernel: LoopKernel) -> bool:
     folding = [s for s in kernel.stages if s.loops]
     if not plain or len(folding) != 1 or any([b.space is not Space.MEMORY for b in kernel.buffers]):
         return False
-    ops = [op for s in kernel.stages for op in s.ops]
+    ops = kernel.ops
     folds = [op.param for op in ops if op.code == "reduce"]
     simple = all([op.code not in ("load_at", "scan", "wrap", "index") for op in ops])
     stores = any([op.code == "store" for op in folding[0].ops])
@@ -155,7 +155,7 @@ def _partial(step: Bound, number: int) -> Named:
 
 
 def _numbered(kernel: LoopKernel) -> list[tuple[int, Op]]:
-    return list(enumerate([op for s in kernel.stages for op in s.ops]))
+    return list(enumerate(kernel.ops))
 
 
 def _stages(kernel: LoopKernel) -> Iterable[tuple[Stage, list[tuple[int, Op]]]]:
@@ -167,7 +167,7 @@ def _stages(kernel: LoopKernel) -> Iterable[tuple[Stage, list[tuple[int, Op]]]]:
 
 def _needed(kernel: LoopKernel, roots: Sequence[int]) -> set[int]:
     """The ops that some need; what a fold needs is no part of it but for the fold's own half."""
-    ops = [op for _, op in _numbered(kernel)]
+    ops = kernel.ops
     found, pending = set[int](), list(roots)
     while pending:
         n = pending.pop()

@@ -99,7 +99,7 @@ def plan_loops(kernel: LoopKernel) -> Plan:
     vector = kernel.schedule.vector
     if vector is not None and kernel.extents[vector] == 1:
         vector = None
-    ops = tuple(op for stage in kernel.stages for op in stage.ops)
+    ops = kernel.ops
     axes = _varying(kernel, ops, vector)
     unroll = 1 if vector is None else kernel.schedule.unroll
     width = 1 if vector is None else LANES

@@ -100,14 +100,13 @@ def chained(arranged: Arranged) -> Arranged:
     arranged = replace(arranged, steps=tuple(map(_shared, arranged.steps)))
     if any([isinstance(s, Call) for s in arranged.steps]):
         return arranged
-    heights = heights_of(arranged.steps)
-    arranged = replace(arranged, steps=tuple(_halved(arranged, heights)))
-    steps = arranged.steps
+    forms = _forms(arranged)
+    steps = [form.plain for form in forms]
+    arranged = replace(arranged, steps=tuple(steps))
     memory = _memory(arranged.in_place)
     before = _before(arranged, memory)
-    late = [_is_late(s, arranged) for s in steps]
-    forms = [_Form() if late[i] else _banded(s, heights) for i, s in enumerate(steps)]
-    able = [form.step for form in forms]
+    late = [form.late for form in forms]
+    able = [form.banded for form in forms]
     early = [not before[i] and _is_small(s) and not late[i] for i, s in enumerate(steps)]
     queue, done = sorted(range(len(steps)), key=lambda i: not early[i]), set[int]()
     order: list[Step] = []
@@ -128,35 +127,39 @@ def chained(arranged: Arranged) -> Arranged:
 
 @dataclass(frozen=True, slots=True)
 class _Form:
-    """A step as it runs in bands, if it can; `copy` must have run before the chain."""
+    """A step, and what it is in bands, if it can be; `copy` must have run before the chain."""
 
-    step: Bound | None = None
+    plain: Step
+    late: bool
+    banded: Bound | None = None
     copy: Bound | None = None
 
 
-def _banded(step: Step, heights: Mapping[int, int]) -> _Form:
-    if isinstance(step, Call):
-        return _Form()
+def _form(step: Step, arranged: Arranged, heights: Mapping[int, int]) -> _Form:
+    late = _is_late(step, arranged)
+    if late or isinstance(step, Call):
+        return _Form(step, late)
     found = step if step.bands else banded(step, heights)
     if found is None and (pair := turned(step)) is not None:
-        copy, step = pair
-        found = banded(step, heights)
-        return _Form() if found is None else _Form(found, copy)
-    return _Form(found)
+        copy, product = pair
+        found = banded(product, heights)
+        return _Form(step, late) if found is None else _Form(step, late, found, copy)
+    return _Form(step, late, found)
 
 
-def _halved(arranged: Arranged, heights: Mapping[int, int]) -> list[Step]:
-    """The steps, with sums over rows that bands make in two halves."""
+def _forms(arranged: Arranged) -> list[_Form]:
+    """The forms of all steps, with sums over rows that bands make in two halves."""
+    heights = heights_of(arranged.steps)
     made: dict[Key, Rows] = {}
-    steps: list[Step] = []
+    forms: list[_Form] = []
     for step in arranged.steps:
-        form = _Form() if _is_late(step, arranged) else _banded(step, heights)
-        if form.step is not None:
-            own = owners(form.step)
+        form = _form(step, arranged, heights)
+        if form.banded is not None:
+            own = owners(form.banded)
             made.update({k: rows for k in writes(step) if (rows := own[k]) is not None})
         halves = None if isinstance(step, Call) else in_halves(step, made)
-        steps += [step] if halves is None else halves
-    return steps
+        forms += [form] if halves is None else [_form(s, arranged, heights) for s in halves]
+    return forms
 
 
 def _shared(step: Step) -> Step:

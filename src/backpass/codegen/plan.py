@@ -142,11 +142,10 @@ def _moved(step: Bound, in_place: Mapping[Key, Value]) -> int:
     most: dict[int, int] = {}  # of a buffer: the elements that are read at indices at most
     ops: list[Op] = []
     if isinstance(kernel, LoopKernel):
-        ops = [op for stage in kernel.stages for op in stage.ops]
+        ops = list(kernel.ops)
     elif isinstance(kernel, ScatterAdd) and (change := change_of(kernel)) is not None:
         source = kernel.epilogue[change.kept].param.buffer
-        memory = [i for i, b in enumerate(kernel.buffers) if b.space is Space.MEMORY]
-        keys = dict(zip(memory, step.keys, strict=True))
+        keys = dict(step.memory())
         if in_place.get(keys[kernel.out]) is keys[source]:
             most = dict.fromkeys((source, kernel.out), kernel.count * kernel.width)
     plain = {op.param.buffer for op in ops if op.code in ("load", "store")}

@@ -79,7 +79,7 @@ def _allowed(kernel: LoopKernel, axis: int | None) -> bool:
         return False
     if axis < kernel.outer:
         return kernel.clip is None or kernel.clip.outer != axis
-    return not any(op.code == "scan" for stage in kernel.stages for op in stage.ops)
+    return not any(op.code == "scan" for op in kernel.ops)
 
 
 def cost(kernel: LoopKernel) -> float:
@@ -183,7 +183,7 @@ def _unroll(kernel: LoopKernel, vector: int) -> int:
     """
     if any([turned_loads(kernel, stage, vector) for stage in kernel.stages]):
         return 1
-    ops = [op for stage in kernel.stages for op in stage.ops]
+    ops = kernel.ops
     each = sum(_op_cost(kernel, op, vector, False) for op in ops)
     reduces = any(op.code == "reduce" for op in ops)
     if each > 60:

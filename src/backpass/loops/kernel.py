@@ -151,6 +151,11 @@ class LoopKernel:
     clip: Clip | None = None
     schedule: Schedule = Schedule()
 
+    @property
+    def ops(self) -> tuple[Op, ...]:
+        """The ops of all stages, by their numbers."""
+        return tuple([op for stage in self.stages for op in stage.ops])
+
 
 @dataclass(frozen=True, slots=True)
 class Gemm:

@@ -19,18 +19,12 @@ from typing import Any
 import numpy as np
 
 from backpass.trace import Cell, Tracer
+from backpass.trace.cells import Token
 
 PLAIN = frozenset((type(None), bool, int, str, bytes, type))
 
 
-class _Token:
-    __slots__ = ("current",)
-
-    def __init__(self) -> None:
-        self.current = object()
-
-
-_token = _Token()
+_token = Token()
 
 
 def token() -> object:
@@ -40,7 +34,7 @@ def token() -> object:
 
 def changed() -> None:
     """Some module was given another attribute: what was kept for any module is worked out anew."""
-    _token.current = object()
+    _token.renew()
 
 
 class Identity:

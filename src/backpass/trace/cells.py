@@ -115,14 +115,20 @@ def is_bound() -> bool:
     return _current.overlay is not None
 
 
-class _Token:
+class Token:
+    """Whether anything of a kind has changed: `current` is another object from then on."""
+
     __slots__ = ("current",)
 
     def __init__(self) -> None:
+        self.renew()
+
+    def renew(self) -> None:
+        """Something has changed."""
         self.current = object()
 
 
-_token = _Token()
+_token = Token()
 
 
 def cells_token() -> object:
@@ -157,7 +163,7 @@ class Cell(np.lib.mixins.NDArrayOperatorsMixin):
     def trainable(self, value: bool) -> None:
         if value is not self._trainable:
             self._trainable = value
-            _token.current = object()
+            _token.renew()
 
     @property
     def array(self) -> np.ndarray[Any, Any]:
@@ -220,7 +226,7 @@ class Cell(np.lib.mixins.NDArrayOperatorsMixin):
         if new.kind != "f":
             raise DTypeError(f"{self.describe()}: cannot become {new}; use a floating dtype")
         self._array = self._array.astype(new)
-        _token.current = object()
+        _token.renew()
 
     def __backpass_read__(self) -> Any:
         return self.read()

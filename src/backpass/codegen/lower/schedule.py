@@ -55,6 +55,11 @@ class Bound:
     bands: int = 0
     chunk: tuple[int, int] | None = None
 
+    def memory(self) -> list[tuple[int, Key]]:
+        """The numbers of the kernel's buffers in memory, and what each of them is."""
+        places = [i for i, b in enumerate(self.kernel.buffers) if b.space is Space.MEMORY]
+        return list(zip(places, self.keys, strict=True))
+
 
 @dataclass(frozen=True, slots=True)
 class Loops:
